@@ -1,0 +1,1 @@
+"""The `almanac` command: thin Typer commands, one module per noun."""

@@ -1,0 +1,1 @@
+"""Dagster objects and nothing else."""

@@ -1,0 +1,59 @@
+"""Every error of the project, grouped by what to do about it.
+
+Holds exception classes and nothing else. A message says what happened, to what, and what
+to do next; it never carries a secret or a member's private data. `retriable` is the single
+question that retry code asks: everything else is final for this run.
+"""
+
+from __future__ import annotations
+
+
+class AlmanacError(Exception):
+    """Base of every error that we raise on purpose."""
+
+    retriable: bool = False
+
+
+class RetriableError(AlmanacError):
+    """The same request may succeed later: time-outs, 5xx, a truncated page, 429.
+
+    `retry_after_seconds` is what the other side asked for, if it did.
+    """
+
+    retriable = True
+
+    def __init__(self, message: str, *, retry_after_seconds: float | None = None) -> None:
+        super().__init__(message)
+        self.retry_after_seconds = retry_after_seconds
+
+
+class PermanentError(AlmanacError):
+    """Asking again gives the same answer; the item is recorded and left."""
+
+
+class NotFoundError(PermanentError):
+    """The member, film or page does not exist (404, or a page that says so)."""
+
+
+class WrongPageError(PermanentError):
+    """A page came, but not the one asked for (other owner, other URL, no owner at all)."""
+
+
+class LayoutChangedError(PermanentError):
+    """The page is the right one, but what we look for in it is gone."""
+
+
+class BlockedError(AlmanacError):
+    """The site refuses us (403, a challenge, robots.txt): stop the whole source and tell someone."""
+
+
+class PausedError(AlmanacError):
+    """Fetching was switched off by an operator (`almanac pause`)."""
+
+
+class ConfigurationError(AlmanacError):
+    """A setting is missing or contradictory; the message names it."""
+
+
+class WarehouseError(AlmanacError):
+    """PostgreSQL cannot be started, reached or migrated."""

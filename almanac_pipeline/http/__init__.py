@@ -1,0 +1,1 @@
+"""The polite client: rate limit, robots, retry, classification of answers, request log. Knows no Letterboxd."""

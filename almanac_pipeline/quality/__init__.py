@@ -1,0 +1,1 @@
+"""Data-quality rules and their adapter to asset checks."""

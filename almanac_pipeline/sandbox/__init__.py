@@ -1,0 +1,1 @@
+"""A stand-in for Letterboxd and TMDB to develop, demonstrate and test against."""

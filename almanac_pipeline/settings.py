@@ -1,0 +1,139 @@
+"""The only reader of the environment.
+
+Precedence: command line > environment (`ALMANAC_*`, also from `.env`) > `almanac.toml` > defaults.
+The command line hands its values on as environment variables before the first call of
+`get_settings`, so that every process of a run sees the same ones. Holds no logic beyond
+validation and derived paths.
+"""
+
+from __future__ import annotations
+
+import os
+from functools import lru_cache
+from pathlib import Path
+
+from pydantic import Field, SecretStr, field_validator
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
+
+PROJECT_ROOT = Path(__file__).resolve().parent.parent
+
+LETTERBOXD_URL = "https://letterboxd.com"
+TMDB_URL = "https://api.themoviedb.org/3"
+
+
+class Settings(BaseSettings):
+    """Everything that can be configured. Times are in the unit that the name ends with."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="ALMANAC_",
+        env_file=PROJECT_ROOT / ".env",
+        toml_file=PROJECT_ROOT / "almanac.toml",
+        extra="ignore",
+        frozen=True,
+        hide_input_in_errors=True,
+    )
+
+    home: Path = Field(
+        default=PROJECT_ROOT / ".almanac",
+        description="Folder for the embedded database, Dagster's home, exports and logs.",
+    )
+    database_url: SecretStr | None = Field(
+        default=None,
+        description="postgresql:// URL of your own server; unset means the embedded one.",
+    )
+
+    letterboxd_url: str = Field(default=LETTERBOXD_URL, description="Base URL of the member pages.")
+    tmdb_url: str = Field(default=TMDB_URL, description="Base URL of the TMDB API, version included.")
+    tmdb_token: SecretStr | None = Field(
+        default=None, description="TMDB API Read Access Token; unset skips enrichment from TMDB."
+    )
+
+    authorised: bool = Field(
+        default=False,
+        description="You state that Letterboxd has authorised you to fetch pages. Needs `contact`.",
+    )
+    contact: str | None = Field(
+        default=None, description="E-mail or URL that the user agent shows to the sites we ask."
+    )
+    requests_per_second: float = Field(
+        default=0.2, gt=0, description="Rate per host, over all processes. Loopback hosts have none."
+    )
+    tmdb_requests_per_10_seconds: int = Field(default=40, ge=1, le=200, description="TMDB rate, over all processes.")
+    http_timeout_seconds: float = Field(default=30.0, gt=0, description="Connect and read time-out of a request.")
+    http_workers: int = Field(default=8, ge=1, le=32, description="Requests under way at once, per run.")
+    robots_max_age_hours: float = Field(default=24.0, ge=0, description="How long a robots.txt is believed.")
+
+    profile_max_age_hours: float = Field(
+        default=24.0, ge=0, description="A profile (favourites) read within this time is not read again."
+    )
+    histogram_max_age_days: float = Field(
+        default=30.0, ge=0, description="A global histogram younger than this is not read again."
+    )
+    shrink_guard_share: float = Field(
+        default=0.5,
+        ge=0,
+        le=1,
+        description="A full snapshot below this share of what is stored removes nothing.",
+    )
+
+    webserver_port: int = Field(default=3000, ge=1, le=65535, description="Dagster UI; a free one is taken if busy.")
+
+    @field_validator("home")
+    @classmethod
+    def _absolute(cls, value: Path) -> Path:
+        return value.expanduser().absolute()
+
+    @field_validator("letterboxd_url", "tmdb_url")
+    @classmethod
+    def _without_trailing_slash(cls, value: str) -> str:
+        return value.rstrip("/")
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        return (
+            init_settings,
+            env_settings,
+            dotenv_settings,
+            TomlConfigSettingsSource(settings_cls),
+        )
+
+    @property
+    def dagster_home(self) -> Path:
+        """Where Dagster keeps its instance file and compute logs."""
+        return self.home / "dagster_home"
+
+
+@lru_cache(maxsize=1)
+def get_settings() -> Settings:
+    """The settings of this process, read once.
+
+    Raises:
+        pydantic.ValidationError: a value is missing or malformed; the message names the field.
+    """
+    return Settings()
+
+
+def export_to_environment(**overrides: object) -> Settings:
+    """Put command-line values where child processes see them, and read the settings again.
+
+    Keys are field names; `None` means "not given on the command line" and changes nothing.
+    """
+    for name, value in overrides.items():
+        if name not in Settings.model_fields:
+            raise KeyError(name)
+        if value is not None:
+            os.environ[f"ALMANAC_{name.upper()}"] = str(value)
+    get_settings.cache_clear()
+    return get_settings()

@@ -1,0 +1,1 @@
+"""Public pages of a film diary site: pure parsers and the source that fetches them."""

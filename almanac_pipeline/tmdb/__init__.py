@@ -1,0 +1,1 @@
+"""TMDB: client and parsing of its answers. No SQL, no Dagster."""

@@ -1,0 +1,1 @@
+"""PostgreSQL: embedded server, connection, migrations, COPY loaders, stage-audit-merge. Knows no HTTP."""
