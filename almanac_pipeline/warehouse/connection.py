@@ -1,0 +1,81 @@
+"""Where the database is and how to connect to it. The only place that decides between the
+embedded server and `ALMANAC_DATABASE_URL`."""
+
+from __future__ import annotations
+
+import functools
+
+import psycopg
+import sqlalchemy
+from psycopg.conninfo import conninfo_to_dict
+
+from almanac_pipeline.errors import WarehouseError
+from almanac_pipeline.settings import Settings, get_settings
+from almanac_pipeline.warehouse.embedded import EmbeddedServer
+from almanac_pipeline.warehouse.migrate import migrate
+
+MINIMUM_VERSION = 150_000
+
+_urls: dict[str, str] = {}
+
+
+def database_url(settings: Settings | None = None) -> str:
+    """The URL of the database, as given or of the embedded server, which is started if needed.
+
+    Raises:
+        WarehouseError: the embedded server does not start.
+    """
+    settings = settings or get_settings()
+    if settings.database_url is not None:
+        return settings.database_url.get_secret_value()
+    return EmbeddedServer(settings.home).start().url
+
+
+def prepared_database_url(settings: Settings | None = None) -> str:
+    """Like `database_url`, with the schema at this release's revision. Checked once per process."""
+    settings = settings or get_settings()
+    url = database_url(settings)
+    if url not in _urls:
+        with connect_to(url) as connection:
+            if connection.info.server_version < MINIMUM_VERSION:
+                raise WarehouseError("PostgreSQL 15 or later is needed; this server is older.")
+        _urls[url] = migrate(url)
+    return url
+
+
+def connect_to(url: str, *, autocommit: bool = False) -> psycopg.Connection:
+    """A connection to the database at `url`.
+
+    Raises:
+        WarehouseError: it cannot be reached; the message names host and port, never the password.
+    """
+    try:
+        return psycopg.connect(url, autocommit=autocommit, connect_timeout=10, application_name="almanac")
+    except (psycopg.OperationalError, psycopg.ProgrammingError) as error:
+        raise WarehouseError(f"The database at {describe(url)} cannot be reached: {_reason(error)}") from None
+
+
+def connect(*, autocommit: bool = False, settings: Settings | None = None) -> psycopg.Connection:
+    """A connection to the migrated database of these settings."""
+    return connect_to(prepared_database_url(settings), autocommit=autocommit)
+
+
+def dagster_url(settings: Settings | None = None) -> str:
+    """The same database with `dagster` as search path: Dagster's own tables live in that schema."""
+    url = sqlalchemy.make_url(prepared_database_url(settings)).set(drivername="postgresql")
+    return url.update_query_dict({"options": "-csearch_path=dagster"}).render_as_string(hide_password=False)
+
+
+@functools.cache
+def describe(url: str) -> str:
+    """host:port/database of a URL, safe to print."""
+    try:
+        parts = conninfo_to_dict(url)
+    except psycopg.ProgrammingError:
+        return "ALMANAC_DATABASE_URL (not a valid postgresql:// URL)"
+    return f"{parts.get('host', 'localhost')}:{parts.get('port', 5432)}/{parts.get('dbname', '')}"
+
+
+def _reason(error: psycopg.Error) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[-1].strip() if lines else type(error).__name__
