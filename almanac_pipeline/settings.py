@@ -60,10 +60,17 @@ class Settings(BaseSettings):
     contact: str | None = Field(
         default=None, description="E-mail or URL that the user agent shows to the sites we ask."
     )
-    requests_per_second: float = Field(
-        default=0.2, gt=0, description="Rate per host, over all processes. Loopback hosts have none."
+    requests_per_second: float | None = Field(
+        default=None,
+        gt=0,
+        description="Rate per host, over all processes. Unset: 0.2, and no limit for loopback hosts.",
     )
-    tmdb_requests_per_10_seconds: int = Field(default=40, ge=1, le=200, description="TMDB rate, over all processes.")
+    tmdb_requests_per_10_seconds: int | None = Field(
+        default=None,
+        ge=1,
+        le=200,
+        description="TMDB rate, over all processes. Unset: 40, and no limit for loopback hosts.",
+    )
     http_timeout_seconds: float = Field(default=30.0, gt=0, description="Connect and read time-out of a request.")
     http_workers: int = Field(default=8, ge=1, le=32, description="Requests under way at once, per run.")
     robots_max_age_hours: float = Field(default=24.0, ge=0, description="How long a robots.txt is believed.")

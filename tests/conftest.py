@@ -1,0 +1,89 @@
+"""What every test may ask for: the shared material, and an empty migrated database of its own."""
+
+from __future__ import annotations
+
+import os
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import psycopg
+import pytest
+import sqlalchemy
+
+PROJECT_ROOT = Path(__file__).resolve().parent.parent
+SHARED = PROJECT_ROOT.parent / "shared"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests marked `shared` need ../shared: an error in CI, a skip with the reason elsewhere."""
+    if SHARED.is_dir():
+        return
+    reason = f"needs the shared fixtures beside the project ({SHARED}), which are not there"
+    for item in items:
+        if item.get_closest_marker("shared"):
+            if os.environ.get("ALMANAC_REQUIRE_SHARED"):
+                item.add_marker(pytest.mark.usefixtures("shared_dir"))
+            else:
+                item.add_marker(pytest.mark.skip(reason=reason))
+
+
+@pytest.fixture(scope="session")
+def shared_dir() -> Path:
+    """The folder of saved pages and public data, read in place and never copied."""
+    if not SHARED.is_dir():
+        pytest.fail(f"{SHARED} is missing")
+    return SHARED
+
+
+@pytest.fixture(scope="session")
+def server_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A real PostgreSQL for the session: ALMANAC_TEST_DATABASE_URL, or an embedded one."""
+    if given := os.environ.get("ALMANAC_TEST_DATABASE_URL"):
+        yield given
+        return
+    from almanac_pipeline.warehouse.embedded import EmbeddedServer
+
+    server = EmbeddedServer(tmp_path_factory.mktemp("home", numbered=True))
+    yield server.start().url
+    server.stop()
+
+
+@pytest.fixture(scope="session")
+def template_database(server_url: str) -> Iterator[str]:
+    """The name of a migrated database that tests are cloned from."""
+    from almanac_pipeline.warehouse.migrate import migrate
+
+    name = f"template_{uuid.uuid4().hex[:12]}"
+    with psycopg.connect(server_url, autocommit=True) as connection:
+        connection.execute(f"create database {name}")
+    migrate(with_database(server_url, name))
+    yield name
+    drop_database(server_url, name)
+
+
+@pytest.fixture
+def database_url(server_url: str, template_database: str) -> Iterator[str]:
+    """The URL of an empty, migrated database that only this test uses."""
+    name = f"test_{uuid.uuid4().hex[:12]}"
+    with psycopg.connect(server_url, autocommit=True) as connection:
+        connection.execute(f"create database {name} template {template_database}")
+    yield with_database(server_url, name)
+    drop_database(server_url, name)
+
+
+@pytest.fixture
+def connection(database_url: str) -> Iterator[psycopg.Connection]:
+    """A connection to this test's database."""
+    with psycopg.connect(database_url) as opened:
+        yield opened
+
+
+def with_database(url: str, name: str) -> str:
+    """`url` pointing at another database of the same server."""
+    return sqlalchemy.make_url(url).set(database=name).render_as_string(hide_password=False)
+
+
+def drop_database(server_url: str, name: str) -> None:
+    with psycopg.connect(server_url, autocommit=True) as connection:
+        connection.execute(f"drop database if exists {name} with (force)")
