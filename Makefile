@@ -1,0 +1,47 @@
+# Cohort Almanac. `make help` lists the targets. Everything happens in .venv and .almanac below this folder.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+ARGS ?=
+
+# The newest Python that every pinned dependency has wheels for.
+PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3; do \
+	command -v $$p >/dev/null 2>&1 && $$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null && echo $$p && break; done)
+
+.PHONY: help install lock demo test bench docs clean
+
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+install: $(INSTALLED) ## Create .venv with the locked dependencies (repeats only when they changed)
+
+$(INSTALLED): pyproject.toml requirements.lock
+	@test -n "$(PYTHON)" || { echo "Python 3.11, 3.12 or 3.13 is needed; none was found on PATH."; exit 1; }
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); echo "$(PYTHON) cannot create a virtual environment; on Debian install python3-venv."; exit 1; }
+	test -x $(BIN)/uv || $(BIN)/python -m pip install --quiet --disable-pip-version-check uv
+	$(BIN)/uv pip sync --quiet --python $(BIN)/python requirements.lock
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
+	touch $@
+
+lock: $(INSTALLED) ## Resolve the dependencies anew into requirements.lock
+	$(BIN)/uv pip compile --quiet --universal --upgrade --generate-hashes --no-header --no-annotate --group dev pyproject.toml -o requirements.lock
+
+demo: install ## The main job on a stand-in site, then the Dagster UI (ARGS=--exit: without the UI)
+	@$(BIN)/almanac demo $(ARGS)
+
+test: install ## Lint, types, dbt and pytest with a real PostgreSQL: what decides
+	@bash tests/run $(ARGS)
+
+bench: install ## Measure the hot paths; JSON on standard output
+	@$(BIN)/python -m bench $(ARGS)
+
+docs: install ## Write the dbt documentation site of the running database
+	@$(BIN)/almanac docs
+
+clean: ## Stop the embedded database and remove .venv and .almanac
+	@if [ -x $(BIN)/almanac ]; then $(BIN)/almanac down; fi
+	rm -rf $(VENV) .almanac dbt_project/target dbt_project/logs
