@@ -71,12 +71,19 @@ class Settings(BaseSettings):
         le=200,
         description="TMDB rate, over all processes. Unset: 40, and no limit for loopback hosts.",
     )
-    http_timeout_seconds: float = Field(default=30.0, gt=0, description="Connect and read time-out of a request.")
+    http_timeout_seconds: float = Field(
+        default=30.0, gt=0, description="Connect and read time-out of a request."
+    )
     http_workers: int = Field(default=8, ge=1, le=32, description="Requests under way at once, per run.")
     robots_max_age_hours: float = Field(default=24.0, ge=0, description="How long a robots.txt is believed.")
 
     profile_max_age_hours: float = Field(
         default=24.0, ge=0, description="A profile (favourites) read within this time is not read again."
+    )
+    full_read_max_age_hours: float = Field(
+        default=168.0,
+        ge=0,
+        description="Where robots.txt forbids the newest-first page, all ratings are read again after this time.",
     )
     histogram_max_age_days: float = Field(
         default=30.0, ge=0, description="A global histogram younger than this is not read again."
@@ -88,7 +95,9 @@ class Settings(BaseSettings):
         description="A full snapshot below this share of what is stored removes nothing.",
     )
 
-    webserver_port: int = Field(default=3000, ge=1, le=65535, description="Dagster UI; a free one is taken if busy.")
+    webserver_port: int = Field(
+        default=3000, ge=1, le=65535, description="Dagster UI; a free one is taken if busy."
+    )
 
     @field_validator("home")
     @classmethod

@@ -8,6 +8,7 @@ import functools
 import psycopg
 import sqlalchemy
 from psycopg.conninfo import conninfo_to_dict
+from psycopg_pool import ConnectionPool
 
 from almanac_pipeline.errors import WarehouseError
 from almanac_pipeline.settings import Settings, get_settings
@@ -53,6 +54,17 @@ def connect_to(url: str, *, autocommit: bool = False) -> psycopg.Connection:
         return psycopg.connect(url, autocommit=autocommit, connect_timeout=10, application_name="almanac")
     except (psycopg.OperationalError, psycopg.ProgrammingError) as error:
         raise WarehouseError(f"The database at {describe(url)} cannot be reached: {_reason(error)}") from None
+
+
+def connection_pool(url: str, size: int) -> ConnectionPool[psycopg.Connection]:
+    """A pool of at most `size` autocommit connections for the threads of one flow; use it with `with`."""
+    return ConnectionPool(
+        url,
+        min_size=1,
+        max_size=size,
+        open=True,
+        kwargs={"autocommit": True, "connect_timeout": 10, "application_name": "almanac"},
+    )
 
 
 def connect(*, autocommit: bool = False, settings: Settings | None = None) -> psycopg.Connection:

@@ -43,6 +43,8 @@ create table raw.films (
     imdb_id text,
     tmdb_vote_average numeric(5, 3),
     tmdb_vote_count integer,
+    stated_average numeric(4, 2),
+    stated_ratings bigint,
     field_sources jsonb not null default '{}',
     first_seen_at timestamptz not null default now(),
     updated_at timestamptz not null default now(),
@@ -288,17 +290,18 @@ create table ops.scrape_failures (
 );
 create table ops.user_scrape_state (
     user_id bigint not null references raw.users,
-    subject text not null check (subject in ('profile', 'ratings', 'likes')),
+    subject text not null check (subject in ('following', 'profile', 'ratings', 'likes')),
     mode text check (mode in ('full', 'incremental')),
     next_page integer,
     stated_total integer,
+    stated_surplus integer not null default 0,
     pages_started_at timestamptz,
     last_success_at timestamptz,
     last_full_at timestamptz,
     suspicious_at timestamptz,
     primary key (user_id, subject)
 );
-comment on table ops.user_scrape_state is 'Checkpoint per member and subject: where an unfinished read goes on (next_page), and when the last one succeeded.';
+comment on table ops.user_scrape_state is 'Checkpoint per member and subject: where an unfinished read goes on (next_page), and when the last one succeeded. stated_surplus: by how much the site''s total exceeded the films it showed when all were read.';
 
 create table ops.staged_items (
     user_id bigint not null references raw.users,
