@@ -52,6 +52,7 @@ class PersonSummary:
 
     username: str
     films_count: int | None = None
+    likes_count: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +78,10 @@ class ProfilePage:
     ratings_count: int | None = None
     following_count: int | None = None
     followers_count: int | None = None
+    lid: str | None = None
+    """The member's short id, which survives renaming."""
+    rating_counts: tuple[int, int, int, int, int, int, int, int, int, int] | None = None
+    """How many ratings the member gave of each level, half a star first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +118,7 @@ class FilmPage:
     poster_url: str | None
     histogram_url: str | None
     """Path of the histogram fragment; None for unreleased films."""
+    overview: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,6 +165,7 @@ class DiaryPage:
     rows: tuple[DiaryRow, ...]
     next_page: int | None
     last_page: int | None
+    total: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
