@@ -83,7 +83,7 @@ class Settings(BaseSettings):
     full_read_max_age_hours: float = Field(
         default=168.0,
         ge=0,
-        description="Where robots.txt forbids the newest-first page, all ratings are read again after this time.",
+        description="Where the newest-first page is forbidden, all ratings are read again after this time.",
     )
     histogram_max_age_days: float = Field(
         default=30.0, ge=0, description="A global histogram younger than this is not read again."

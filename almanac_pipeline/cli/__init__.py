@@ -1,1 +1,91 @@
-"""The `almanac` command: thin Typer commands, one module per noun."""
+"""The `almanac` command: thin Typer commands, one module per noun.
+
+A command reads its options, calls one function of another room and prints the answer. Heavy
+imports happen inside the commands, so that `almanac --help` answers at once.
+"""
+
+from __future__ import annotations
+
+import sys
+
+import typer
+from rich.markup import escape
+
+from almanac_pipeline import __version__
+from almanac_pipeline.cli import (
+    cohort,
+    db,
+    demo,
+    docs,
+    doctor,
+    enrich,
+    export,
+    parse,
+    rank,
+    sandbox,
+    scrape,
+    service,
+    stats,
+)
+from almanac_pipeline.cli.common import errors_console
+from almanac_pipeline.errors import AlmanacError
+
+app = typer.Typer(
+    name="almanac",
+    help="What a circle of film people thinks: ratings, rankings and divergences per cohort.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command()(demo.demo)
+app.command()(sandbox.sandbox)
+app.command()(service.up)
+app.command()(service.down)
+app.command()(service.status)
+app.command()(scrape.scrape)
+app.command()(enrich.enrich)
+app.command()(parse.parse)
+app.command()(doctor.doctor)
+app.command()(docs.docs)
+app.add_typer(db.app, name="db")
+app.add_typer(cohort.app, name="cohort")
+app.add_typer(stats.app, name="stats")
+app.add_typer(rank.app, name="rank")
+app.add_typer(export.app, name="export")
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"almanac {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: bool = typer.Option(
+        False, "--version", callback=_print_version, is_eager=True, help="Print the version and exit."
+    ),
+) -> None:
+    """What a circle of film people thinks: ratings, rankings and divergences per cohort."""
+
+
+def main() -> None:
+    """Entry point: an error of ours is one clear line and exit code 1, never a traceback."""
+    from pydantic import ValidationError
+
+    try:
+        app()
+    except AlmanacError as error:
+        errors_console.print(f"[bold red]Error:[/] {escape(str(error))}", soft_wrap=True)
+        sys.exit(1)
+    except ValidationError as error:
+        for problem in error.errors(include_input=False, include_url=False):
+            name = "_".join(str(part) for part in problem["loc"]).upper()
+            errors_console.print(
+                f"[bold red]Error:[/] setting ALMANAC_{name}: {escape(problem['msg'])}", soft_wrap=True
+            )
+        sys.exit(1)
+    except KeyboardInterrupt:
+        errors_console.print("Interrupted; what was committed stays, the next run goes on from there.")
+        sys.exit(130)

@@ -32,6 +32,17 @@ def database_url(settings: Settings | None = None) -> str:
     return EmbeddedServer(settings.home).start().url
 
 
+def running_database_url(settings: Settings | None = None) -> str | None:
+    """Like `database_url`, but starts nothing: None while the embedded server does not run."""
+    settings = settings or get_settings()
+    if settings.database_url is not None:
+        return settings.database_url.get_secret_value()
+    if not settings.home.exists():
+        return None
+    address = EmbeddedServer(settings.home).running()
+    return address.url if address else None
+
+
 def prepared_database_url(settings: Settings | None = None) -> str:
     """Like `database_url`, with the schema at this release's revision. Checked once per process."""
     settings = settings or get_settings()

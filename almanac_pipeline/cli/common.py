@@ -1,0 +1,62 @@
+"""What several commands need: consoles, the connection, the choice of a cohort."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import typer
+from rich.console import Console
+
+from almanac_pipeline.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    import psycopg
+
+console = Console()
+errors_console = Console(stderr=True)
+
+CohortOption = typer.Option(None, "--cohort", "-c", help="Slug of the cohort; may be left out if there is one.")
+
+
+@contextmanager
+def database() -> Iterator[psycopg.Connection]:
+    """A connection to the migrated database, closed at the end."""
+    from almanac_pipeline.warehouse.connection import connect
+
+    with connect() as connection:
+        yield connection
+
+
+def choose_cohort(given: str | None) -> str:
+    """The slug asked for, or the only cohort there is.
+
+    Raises:
+        ConfigurationError: none given and there are none or several, or the given one is unknown.
+    """
+    from almanac_pipeline.warehouse.cohorts import list_cohorts
+
+    with database() as connection:
+        slugs = [cohort.slug for cohort in list_cohorts(connection)]
+    if given is not None:
+        if given not in slugs:
+            raise ConfigurationError(
+                f"There is no cohort {given!r}. Known: {', '.join(slugs) or 'none yet'}. "
+                "Create one with `almanac cohort build SLUG --seed NAME`."
+            )
+        return given
+    if len(slugs) == 1:
+        return slugs[0]
+    if not slugs:
+        raise ConfigurationError("There is no cohort yet: `almanac cohort build SLUG --seed NAME`, or `almanac demo`.")
+    raise ConfigurationError(f"Say which cohort with --cohort: {', '.join(slugs)}.")
+
+
+def run(job: str, cohort: str, *, tags: dict[str, str] | None = None) -> None:
+    """Run one of the jobs for a cohort, with its progress on the terminal and a closing line."""
+    from almanac_pipeline.launch import run_job
+    from almanac_pipeline.settings import get_settings
+
+    outcome = run_job(job, cohort, settings=get_settings(), console=console, tags=tags)
+    console.print(f"run {outcome.run_id[:8]} of {job} finished in {outcome.seconds:.1f} s", highlight=False)

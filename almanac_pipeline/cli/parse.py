@@ -1,0 +1,45 @@
+"""`almanac parse`: print what a saved page or feed holds. Reads one document, asks nobody."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from almanac_pipeline.errors import AlmanacError
+from almanac_pipeline.sources.parse_any import parse_any
+
+
+def parse(
+    file: Annotated[
+        Path,
+        typer.Argument(
+            help="A saved page, feed, film JSON or robots.txt; - reads standard input.", allow_dash=True
+        ),
+    ],
+) -> None:
+    """Print what a saved page or feed holds, as JSON.
+
+    Knows film grids, likes, watchlists, lists, people, profiles, diaries, film pages and their JSON,
+    histograms, directors' and actors' pages, RSS feeds and robots.txt. Any other document ends with
+    exit code 1 and the reason.
+
+    Example: almanac parse saved/films-page-1.html
+    """
+    try:
+        body = sys.stdin.buffer.read() if str(file) == "-" else file.read_bytes()
+        result = parse_any(body, file.name)
+    except OSError as error:
+        _refuse(file, error.strerror or "it cannot be read")
+    except AlmanacError as error:
+        _refuse(file, str(error))
+    typer.echo(json.dumps(result, ensure_ascii=False, indent=2).encode("utf-8"))
+
+
+def _refuse(file: Path, reason: str) -> None:
+    name = "standard input" if str(file) == "-" else str(file)
+    typer.echo(f"almanac parse: {name}: {reason}".encode("utf-8", errors="replace"), err=True)
+    raise typer.Exit(1)

@@ -1,0 +1,73 @@
+"""`almanac up`, `down`, `status`: the processes that stay, and how everything is."""
+
+from __future__ import annotations
+
+from rich.table import Table
+
+from almanac_pipeline.cli.common import console
+
+
+def up() -> None:
+    """Start the database and the Dagster UI with its daemon in the background.
+
+    Example: `almanac up`
+    """
+    from almanac_pipeline.instance import prepare_dagster_home
+    from almanac_pipeline.services import Services
+    from almanac_pipeline.settings import get_settings
+    from almanac_pipeline.warehouse import dbt
+    from almanac_pipeline.warehouse.connection import describe, prepared_database_url
+
+    settings = get_settings()
+    with console.status("starting the database"):
+        database_url = prepared_database_url(settings)
+        dbt.prepare(settings)
+        dbt.bootstrap(database_url, settings)
+    prepare_dagster_home(settings)
+    with console.status("starting Dagster (about 15 s)"):
+        webserver = Services(settings).start_dagster()
+    console.print(f"database   {describe(database_url)}", highlight=False)
+    console.print(f"Dagster UI {webserver.url}", highlight=False)
+    console.print("`almanac down` stops both.")
+
+
+def down() -> None:
+    """Stop every background process of this home folder, the embedded database last.
+
+    Example: `almanac down`
+    """
+    from almanac_pipeline.services import Services
+    from almanac_pipeline.settings import get_settings
+    from almanac_pipeline.warehouse.embedded import EmbeddedServer
+
+    settings = get_settings()
+    stopped = Services(settings).stop_all()
+    if settings.home.exists() and settings.database_url is None and EmbeddedServer(settings.home).stop():
+        stopped.append("database")
+    console.print(f"stopped: {', '.join(stopped)}" if stopped else "nothing was running")
+
+
+def status() -> None:
+    """Say what runs and how fresh each cohort is. Starts nothing.
+
+    Example: `almanac status`
+    """
+    from almanac_pipeline.services import Services
+    from almanac_pipeline.settings import get_settings
+    from almanac_pipeline.warehouse.connection import connect_to, describe, running_database_url
+    from almanac_pipeline.warehouse.marts import cohort_overview
+
+    settings = get_settings()
+    url = running_database_url(settings)
+    for service in Services(settings).running():
+        console.print(f"{service.name:<10} {service.url or 'running'}", highlight=False)
+    if url is None:
+        console.print("database   not running: `almanac up` or any command that needs it starts it")
+        return
+    console.print(f"database   {describe(url)}", highlight=False)
+    table = Table("cohort", "status", "members", "ratings", "last published", box=None, header_style="bold")
+    with connect_to(url) as connection:
+        for row in cohort_overview(connection):
+            published = f"{row.published_at:%Y-%m-%d %H:%M} UTC" if row.published_at else "never"
+            table.add_row(row.slug, row.status, f"{row.members:,}", f"{row.ratings:,}", published)
+    console.print(table if table.row_count else "no cohort yet: `almanac cohort build SLUG --seed NAME`")

@@ -1,0 +1,1 @@
+"""What the wide world knows of the films."""

@@ -1,0 +1,1 @@
+"""Who is in a cohort and what they think."""

@@ -1,0 +1,55 @@
+"""Dagster metadata from the flows' reports: counts, a summary line, previews, a picture."""
+
+from __future__ import annotations
+
+import base64
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import dagster as dg
+
+from almanac_pipeline.terminal import SUMMARY_KEY
+
+PREVIEW_ROWS = 10
+
+
+def report_metadata(report: Any, summary: str, **extra: Any) -> dict[str, Any]:
+    """Every number of a report dataclass under its own name, beside a one-line summary."""
+    numbers = {
+        field.name: value
+        for field in dataclasses.fields(report)
+        if isinstance(value := getattr(report, field.name), (int, float)) and not isinstance(value, bool)
+    }
+    return {SUMMARY_KEY: summary, **numbers, **extra}
+
+
+def markdown_table(rows: Sequence[Mapping[str, Any]]) -> dg.MarkdownMetadataValue:
+    """At most ten rows as a Markdown table."""
+    if not rows:
+        return dg.MetadataValue.md("*no rows*")
+    columns = list(rows[0])
+    lines = ["| " + " | ".join(columns) + " |", "|" + " --- |" * len(columns)]
+    for row in rows[:PREVIEW_ROWS]:
+        cells = ("" if row[name] is None else str(row[name]).replace("|", "\\|") for name in columns)
+        lines.append("| " + " | ".join(cells) + " |")
+    return dg.MetadataValue.md("\n".join(lines))
+
+
+def histogram_picture(counts: Sequence[int]) -> dg.MarkdownMetadataValue:
+    """Ten half-star counts, half a star first, as a bar chart inside Markdown."""
+    top = max([*counts, 1])
+    bars = []
+    for index, count in enumerate(counts):
+        height = round(100 * count / top)
+        bars.append(
+            f'<rect x="{8 + index * 36}" y="{110 - height}" width="30" height="{height}" fill="#3b6fb6"/>'
+            f'<text x="{23 + index * 36}" y="{105 - height}" font-size="9" text-anchor="middle">{count}</text>'
+            f'<text x="{23 + index * 36}" y="124" font-size="10" text-anchor="middle">{(index + 1) / 2}</text>'
+        )
+    svg = (
+        '<svg xmlns="http://www.w3.org/2000/svg" width="376" height="130" font-family="sans-serif">'
+        '<rect width="376" height="130" fill="white"/>' + "".join(bars) + "</svg>"
+    )
+    encoded = base64.b64encode(svg.encode()).decode()
+    return dg.MetadataValue.md(f"![How the stars are spread](data:image/svg+xml;base64,{encoded})")

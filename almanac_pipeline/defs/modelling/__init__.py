@@ -1,0 +1,1 @@
+"""From raw rows to marts: dbt in two stages with numpy between."""

@@ -1,0 +1,1 @@
+"""When a cohort was published, from what."""

@@ -1,0 +1,176 @@
+"""The main job on the sandbox: starts what it needs, builds a cohort, shows it, cleans up."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+
+from rich.console import Console
+
+from almanac_pipeline.services import Service, Services, free_port
+from almanac_pipeline.settings import Settings, export_to_environment, get_settings
+
+# The stand-in checks that a token is sent, not which one.
+SANDBOX_TOKEN = "sandbox"
+# Kept from run to run where it is free, so that what was learned about the host (robots.txt) stays known.
+SANDBOX_PORT = 8801
+TOP = 10
+
+
+@dataclass(frozen=True, slots=True)
+class World:
+    """Which world the stand-in shows."""
+
+    movielens: Path | None
+    members: int
+    member_ids: str | None
+    films: int
+    seed: int
+
+    @property
+    def cohort(self) -> str:
+        """The slug of the cohort that the demo builds."""
+        return "movielens" if self.movielens else "demo"
+
+    @property
+    def label(self) -> str:
+        """The name of that cohort for people."""
+        return "MovieLens circle" if self.movielens else "Demo circle"
+
+    @property
+    def seed_member(self) -> str:
+        """The member whose followings are the circle."""
+        return "ml-circle" if self.movielens else "almanac"
+
+    def arguments(self) -> list[str]:
+        """The sandbox's command line for this world."""
+        if self.movielens is None:
+            return ["--members", str(self.members), "--films", str(self.films), "--seed", str(self.seed)]
+        chosen = ["--member-ids", self.member_ids] if self.member_ids else ["--members", str(self.members)]
+        return ["--movielens", str(self.movielens), *chosen]
+
+
+def run_demo(world: World, *, console: Console, started: float, serve: bool) -> None:
+    """Build the demo's cohort, print its top ten, and with `serve` show the UI until Ctrl-C.
+
+    `started` is when the command began, on the monotonic clock. On the way out everything that
+    was started here is stopped again, also after SIGTERM.
+
+    Raises:
+        AlmanacError: something did not start, or a step of the run failed.
+    """
+    from almanac_pipeline.launch import run_job
+    from almanac_pipeline.warehouse import dbt
+    from almanac_pipeline.warehouse.cohorts import create_cohort
+    from almanac_pipeline.warehouse.connection import (
+        connect_to,
+        prepared_database_url,
+        running_database_url,
+    )
+    from almanac_pipeline.warehouse.embedded import EmbeddedServer
+
+    settings = get_settings()
+    services = Services(settings)
+    with contextlib.ExitStack() as cleanup, _sigterm_as_interrupt():
+        if running_database_url(settings) is None:
+            cleanup.callback(lambda: EmbeddedServer(settings.home).stop())
+        with console.status("starting PostgreSQL and the stand-in site"):
+            cleanup.callback(services.stop, "sandbox")
+            sandbox = _start_sandbox(services, world)
+            database_url = prepared_database_url(settings)
+            dbt.prepare(settings)
+            dbt.bootstrap(database_url, settings)
+        settings = export_to_environment(
+            letterboxd_url=sandbox.url, tmdb_url=f"{sandbox.url}/3", tmdb_token=SANDBOX_TOKEN
+        )
+        console.print(
+            f"[green]✓[/] PostgreSQL and a stand-in for Letterboxd and TMDB run "
+            f"[dim]({time.monotonic() - started:.1f} s)[/]",
+            highlight=False,
+        )
+        with connect_to(database_url) as connection:
+            create_cohort(
+                connection,
+                world.cohort,
+                world.label,
+                {"kind": "following", "seed": world.seed_member, "include_self": False},
+            )
+        run_job("cohort_almanac", world.cohort, settings=settings, console=console)
+        _print_result(world, database_url, console, started)
+        if serve:
+            _serve(services, settings, database_url, console, cleanup)
+
+
+def _start_sandbox(services: Services, world: World) -> Service:
+    services.stop("sandbox")
+    port = free_port(SANDBOX_PORT)
+    return services.start(
+        "sandbox",
+        [sys.executable, "-m", "almanac_pipeline.sandbox", "--port", str(port), *world.arguments()],
+        url=f"http://127.0.0.1:{port}",
+        ready_path="/robots.txt",
+        timeout_seconds=120,
+    )
+
+
+def _print_result(world: World, database_url: str, console: Console, started: float) -> None:
+    from almanac_pipeline.cli.tables import ranking_table
+    from almanac_pipeline.warehouse.connection import connect_to
+    from almanac_pipeline.warehouse.marts import cohort_overview, rankings
+
+    with connect_to(database_url) as connection:
+        console.print()
+        console.print(ranking_table(rankings(connection, world.cohort, limit=TOP)))
+        console.print()
+        (cohort,) = (row for row in cohort_overview(connection) if row.slug == world.cohort)
+    # One unbroken line without markup: scripts read it.
+    print(
+        f"published cohort={cohort.slug} members={cohort.members} films={cohort.films} "
+        f"ratings={cohort.ratings} seconds={time.monotonic() - started:.1f}",
+        flush=True,
+    )
+
+
+def _serve(
+    services: Services,
+    settings: Settings,
+    database_url: str,
+    console: Console,
+    cleanup: contextlib.ExitStack,
+) -> None:
+    from almanac_pipeline.warehouse import dbt
+
+    with console.status("starting the Dagster UI and the dbt docs (about 20 s)"):
+        for name in ("webserver", "daemon", "docs"):
+            cleanup.callback(services.stop, name)
+        webserver = services.start_dagster()
+        docs = services.start_docs(dbt.generate_docs(database_url, settings).parent)
+    console.print(f"\nDagster UI  {webserver.url}", highlight=False)
+    console.print(f"dbt docs    {docs.url}", highlight=False)
+    console.print("Ctrl-C stops everything; the database keeps what was built.")
+    try:
+        while True:
+            time.sleep(1)
+    except KeyboardInterrupt:
+        console.print("stopping")
+
+
+@contextlib.contextmanager
+def _sigterm_as_interrupt() -> Iterator[None]:
+    """Let SIGTERM unwind like Ctrl-C, and Ctrl-C work even where the shell had it ignored."""
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    previous = {number: signal.signal(number, interrupt) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)

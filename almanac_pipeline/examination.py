@@ -1,0 +1,109 @@
+"""What `almanac doctor` looks at, finding by finding. Changes nothing but starting the database."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from almanac_pipeline.errors import AlmanacError
+from almanac_pipeline.settings import PROJECT_ROOT, Settings
+
+MINIMUM_FREE_BYTES = 2 * 1024**3
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing looked at. `passed` None: nothing wrong, but worth knowing."""
+
+    subject: str
+    passed: bool | None
+    message: str
+
+
+def examine(settings: Settings, *, live: bool) -> Iterator[Finding]:
+    """Look at everything that the almanac needs, quickest first.
+
+    With `live` the sites are asked too: robots.txt, then one request per kind that policy permits.
+    """
+    yield _configuration(settings)
+    yield _disk(settings)
+    yield from _database(settings)
+    yield _manifest()
+    yield _page_policy(settings)
+    yield _tmdb(settings)
+    if live:
+        yield from _live(settings)
+
+
+def _configuration(settings: Settings) -> Finding:
+    files = [name for name in (".env", "almanac.toml") if (PROJECT_ROOT / name).exists()]
+    names = sorted(name for name in os.environ if name.startswith("ALMANAC_"))
+    return Finding(
+        "configuration", True, f"read from {', '.join([*files, *names]) or 'defaults only'}; home {settings.home}"
+    )
+
+
+def _disk(settings: Settings) -> Finding:
+    folder = settings.home
+    while not folder.exists():
+        folder = folder.parent
+    free = shutil.disk_usage(folder).free
+    message = f"{free / 1024**3:.1f} GiB free at {folder}"
+    if free < MINIMUM_FREE_BYTES:
+        return Finding("disk", False, f"{message}; at least 2 GiB are needed: free some or move ALMANAC_HOME")
+    return Finding("disk", True, message)
+
+
+def _database(settings: Settings) -> Iterator[Finding]:
+    from almanac_pipeline.warehouse.connection import (
+        connect_to,
+        database_url,
+        describe,
+        prepared_database_url,
+    )
+    from almanac_pipeline.warehouse.migrate import current_revision, head_revision
+
+    try:
+        url = database_url(settings)
+        with connect_to(url) as connection:
+            version = connection.info.parameter_status("server_version")
+        yield Finding("database", True, f"PostgreSQL {version} at {describe(url)}")
+        revision = current_revision(url)
+        if revision != head_revision():
+            url = prepared_database_url(settings)
+            yield Finding("schema", True, f"brought from {revision or 'nothing'} to {head_revision()} just now")
+        else:
+            yield Finding("schema", True, f"at revision {revision}")
+    except AlmanacError as error:
+        yield Finding("database", False, str(error))
+
+
+def _manifest() -> Finding:
+    if (PROJECT_ROOT / "dbt_project" / "target" / "manifest.json").exists():
+        return Finding("dbt", True, "the manifest is there")
+    return Finding("dbt", False, "the manifest is missing: run `almanac db prepare`")
+
+
+def _page_policy(settings: Settings) -> Finding:
+    from almanac_pipeline.sources.policy import require_page_fetching
+
+    try:
+        require_page_fetching(settings)
+    except AlmanacError as error:
+        return Finding("pages", None, str(error))
+    return Finding("pages", True, f"fetching is allowed from {settings.letterboxd_url}; robots.txt is obeyed")
+
+
+def _tmdb(settings: Settings) -> Finding:
+    if settings.tmdb_token is None:
+        return Finding("TMDB", None, "no token: set ALMANAC_TMDB_TOKEN to enrich films; everything else works")
+    return Finding("TMDB", True, f"a token is set for {settings.tmdb_url}")
+
+
+def _live(settings: Settings) -> Iterator[Finding]:
+    from almanac_pipeline.outside import live_checks
+
+    for subject, message, passed in live_checks(settings):
+        yield Finding(subject, passed, message)

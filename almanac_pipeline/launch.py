@@ -1,0 +1,106 @@
+"""Executes a job as a Dagster run in this process, so that the Dagster UI knows of it.
+
+A run handed to the daemon costs about ten seconds of process starts; one person's command
+line should not wait for that, and sees its progress directly.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+from rich.console import Console
+
+from almanac_pipeline.errors import AlmanacError
+from almanac_pipeline.settings import Settings
+
+
+class RunFailedError(AlmanacError):
+    """A Dagster run ended without success; the message says at which step and why."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunOutcome:
+    """What a finished run did."""
+
+    run_id: str
+    seconds: float
+    step_seconds: dict[str, float]
+    skipped_steps: tuple[str, ...]
+    failed_checks: tuple[str, ...]
+
+
+def run_job(
+    job_name: str,
+    cohort: str,
+    *,
+    settings: Settings,
+    console: Console,
+    tags: dict[str, str] | None = None,
+) -> RunOutcome:
+    """Execute `job_name` for one cohort and show its progress on `console`.
+
+    Raises:
+        RunFailedError: a step failed; the cause is named and the run is in the Dagster UI.
+    """
+    # Dagster takes four seconds to import: not for `almanac --help`.
+    from dagster import DagsterEvent, DagsterInstance
+    from dagster._core.definitions.job_base import InMemoryJob
+    from dagster._core.execution.api import execute_run_iterator
+    from dagster._core.remote_origin import RegisteredCodeLocationOrigin, RemoteRepositoryOrigin
+
+    from almanac_pipeline import instance as almanac_instance
+    from almanac_pipeline.partitions import cohorts
+    from almanac_pipeline.terminal import RunView
+
+    almanac_instance.prepare_dagster_home(settings)
+    from almanac_pipeline.definitions import defs
+
+    started = time.monotonic()
+    with DagsterInstance.get() as instance:
+        almanac_instance.set_pool_limits(instance)
+        for run_id in almanac_instance.close_dead_runs(instance):
+            console.print(
+                f"[yellow]Run {run_id[:8]} was killed earlier; going on from its last checkpoint.[/]"
+            )
+        instance.add_dynamic_partitions(str(cohorts.name), [cohort])
+
+        job = defs.resolve_job_def(job_name)
+        repository = defs.get_repository_def()
+        origin = RemoteRepositoryOrigin(RegisteredCodeLocationOrigin("almanac"), repository.name)
+        run = instance.create_run_for_job(
+            job_def=job,
+            tags={
+                "dagster/partition": cohort,
+                almanac_instance.RUN_PROCESS_TAG: almanac_instance.process_tag(),
+                **(tags or {}),
+            },
+            remote_job_origin=origin.get_job_origin(job_name),
+            repository_load_data=repository.repository_load_data,
+        )
+        failure: DagsterEvent | None = None
+        with RunView(console) as view:
+            for event in execute_run_iterator(InMemoryJob(job), run, instance):
+                view.handle(event)
+                if event.is_step_failure or (event.is_failure and failure is None):
+                    failure = event
+        if failure is not None:
+            raise RunFailedError(f"{job_name} of {cohort} failed at {_cause(failure)} (run {run.run_id[:8]})")
+        return RunOutcome(
+            run_id=run.run_id,
+            seconds=time.monotonic() - started,
+            step_seconds=view.seconds,
+            skipped_steps=tuple(view.skipped),
+            failed_checks=tuple(view.failed_checks),
+        )
+
+
+def _cause(event: object) -> str:
+    """`step: message` of the innermost error of a failure event."""
+    step = getattr(event, "step_key", None) or "start"
+    data = getattr(event, "event_specific_data", None)
+    error = getattr(data, "error", None)
+    while error is not None and error.cause is not None:
+        error = error.cause
+    message = error.message.strip() if error is not None else str(getattr(event, "message", ""))
+    return f"{step}: {message}"

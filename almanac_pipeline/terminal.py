@@ -1,0 +1,115 @@
+"""What a person at the terminal sees while a Dagster run executes in this process.
+
+A live view in a terminal, one plain line per finished step elsewhere. Reads Dagster's events
+and the flows' progress; decides nothing.
+"""
+
+from __future__ import annotations
+
+import time
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
+
+from almanac_pipeline.progress import reporting
+
+if TYPE_CHECKING:
+    from dagster import DagsterEvent
+
+SUMMARY_KEY = "summary"
+"""Metadata entry of a materialization that says in one line what happened."""
+
+
+class RunView:
+    """Shows one run. Use as a context manager around the loop over its events."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._progress = Progress(
+            SpinnerColumn(),
+            TextColumn("{task.description:<24}"),
+            BarColumn(bar_width=28),
+            TextColumn("{task.fields[count]}"),
+            TimeElapsedColumn(),
+            console=console,
+            transient=True,
+            disable=not console.is_terminal,
+        )
+        self._tasks: dict[str, TaskID] = {}
+        self._started: dict[str, float] = {}
+        self._summaries: dict[str, list[str]] = {}
+        self.seconds: dict[str, float] = {}
+        """Seconds of each finished step, by step name."""
+        self.skipped: list[str] = []
+        self.failed_checks: list[str] = []
+
+    def __enter__(self) -> RunView:
+        self._reporting = reporting(self)
+        self._reporting.__enter__()
+        self._progress.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._progress.stop()
+        self._reporting.__exit__(kind, error, traceback)
+
+    # -- Dagster's events -------------------------------------------------------------------
+
+    def handle(self, event: DagsterEvent) -> None:
+        """Show what one event of the run means to a person."""
+        step = event.step_key or ""
+        kind = event.event_type_value
+        if kind == "STEP_START":
+            self._started[step] = time.monotonic()
+            self._tasks[step] = self._progress.add_task(_readable(step), total=None, count="")
+        elif kind == "ASSET_MATERIALIZATION":
+            summary = event.step_materialization_data.materialization.metadata.get(SUMMARY_KEY)
+            if summary is not None and summary.value:
+                self._summaries.setdefault(step, []).append(str(summary.value))
+        elif kind == "ASSET_CHECK_EVALUATION":
+            check = event.asset_check_evaluation_data
+            if not check.passed:
+                self.failed_checks.append(f"{check.asset_key.to_user_string()}: {check.check_name}")
+                self._console.print(
+                    f"[red]✗ check {check.check_name} of {check.asset_key.to_user_string()} failed[/]"
+                )
+        elif kind in ("STEP_SUCCESS", "STEP_FAILURE"):
+            self._finish(step, succeeded=kind == "STEP_SUCCESS")
+        elif kind == "STEP_SKIPPED":
+            self.skipped.append(step)
+
+    def _finish(self, step: str, *, succeeded: bool) -> None:
+        seconds = time.monotonic() - self._started.get(step, time.monotonic())
+        self.seconds[step] = round(seconds, 2)
+        if step in self._tasks:
+            self._progress.remove_task(self._tasks.pop(step))
+        mark = "[green]✓[/]" if succeeded else "[red]✗[/]"
+        summary = "; ".join(dict.fromkeys(self._summaries.get(step, [])))
+        self._console.print(
+            f"{mark} {_readable(step):<24} {seconds:6.1f} s  [dim]{summary}[/]", highlight=False
+        )
+
+    # -- the flows' progress ----------------------------------------------------------------
+
+    def started(self, task: str, total: int | None) -> None:
+        self._tasks[f"· {task}"] = self._progress.add_task(f"  {task}", total=total, count="")
+
+    def advanced(self, task: str, done: int, total: int | None) -> None:
+        if (known := self._tasks.get(f"· {task}")) is not None:
+            count = f"{done:,}" if total is None else f"{done:,}/{total:,}"
+            self._progress.update(known, completed=done, count=count)
+
+    def finished(self, task: str, done: int) -> None:
+        if (known := self._tasks.pop(f"· {task}", None)) is not None:
+            self._progress.remove_task(known)
+
+
+def _readable(step: str) -> str:
+    return step.removeprefix("raw__").replace("__", " ").replace("_", " ")

@@ -1,0 +1,144 @@
+"""Reads what is published, and the overviews that the command line shows. Writes nothing."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import IO
+
+import psycopg
+from psycopg import sql
+from psycopg.rows import class_row
+
+from almanac_pipeline.errors import ConfigurationError
+
+ATTRIBUTION = (
+    "This product uses TMDB and the TMDB APIs but is not endorsed, certified, or otherwise approved by TMDB."
+)
+
+
+@dataclass(frozen=True, slots=True)
+class CohortOverview:
+    """A cohort in one line; counts are of its last publication, 0 before the first."""
+
+    slug: str
+    label: str
+    status: str
+    members: int
+    films: int
+    ratings: int
+    published_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class MemberOverview:
+    """A current member and how far they are read."""
+
+    username: str
+    status: str
+    ratings: int
+    likes: int
+    since: datetime
+    last_read_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class RankedFilm:
+    """A row of a ranking, with what a person wants beside it. Ratings are stars, 0.5 to 5."""
+
+    rank: int
+    rank_low: int
+    rank_high: int
+    tier: int
+    slug: str
+    title: str
+    release_year: int | None
+    estimate: float
+    average_rating: float
+    raters: int
+    label: str | None
+
+
+def cohort_overview(connection: psycopg.Connection) -> list[CohortOverview]:
+    """All cohorts by slug, with the counts of their last publication."""
+    query = """
+        select c.slug, c.label, c.status, members.count as members,
+               coalesce(p.films_count, 0) as films, coalesce(p.ratings_count, 0) as ratings, p.published_at
+        from raw.cohorts as c
+        cross join lateral (
+            select count(*) as count from raw.cohort_members as m
+            where m.cohort_id = c.cohort_id and m.until is null
+        ) as members
+        left join lateral (
+            select * from ops.publications as p
+            where p.cohort_id = c.cohort_id order by p.published_at desc limit 1
+        ) as p on true
+        order by c.slug
+    """
+    with connection.cursor(row_factory=class_row(CohortOverview)) as cursor:
+        return cursor.execute(query).fetchall()
+
+
+def member_overview(connection: psycopg.Connection, cohort: str) -> list[MemberOverview]:
+    """The current members of a cohort by name."""
+    query = """
+        select u.username, u.status, m.since,
+               (select count(r.rating) from raw.ratings as r
+                where r.user_id = u.user_id and r.removed_at is null) as ratings,
+               (select count(*) from raw.ratings as r
+                where r.user_id = u.user_id and r.removed_at is null and r.liked) as likes,
+               (select max(s.last_success_at) from ops.user_scrape_state as s
+                where s.user_id = u.user_id and s.subject = 'ratings') as last_read_at
+        from raw.cohort_members as m
+        join raw.users as u using (user_id)
+        join raw.cohorts as c using (cohort_id)
+        where c.slug = %s and m.until is null
+        order by u.username
+    """
+    with connection.cursor(row_factory=class_row(MemberOverview)) as cursor:
+        return cursor.execute(query, [cohort]).fetchall()
+
+
+def rankings(
+    connection: psycopg.Connection, cohort: str, *, strategy: str = "almanac", limit: int = 20
+) -> list[RankedFilm]:
+    """The first `limit` films of a cohort's ranking, by rank."""
+    query = """
+        select r.rank, r.rank_low, r.rank_high, r.tier, r.slug, r.title, r.release_year,
+               r.estimate::float8 as estimate, s.average_rating::float8 as average_rating, r.raters,
+               i.bucket as label
+        from almanac.film_rankings as r
+        join almanac.cohort_film_stats as s using (cohort, film_id)
+        left join almanac.ranking_insights as i using (cohort, film_id)
+        where r.cohort = %s and r.strategy = %s and r.rank <= %s
+        order by r.rank
+    """
+    with connection.cursor(row_factory=class_row(RankedFilm)) as cursor:
+        return cursor.execute(query, [cohort, strategy, limit]).fetchall()
+
+
+def marts(connection: psycopg.Connection) -> list[str]:
+    """The names of the published tables that have a cohort column."""
+    rows = connection.execute(
+        "select table_name from information_schema.columns"
+        " where table_schema = 'almanac' and column_name = 'cohort' order by table_name"
+    )
+    return [name for (name,) in rows]
+
+
+def copy_mart_csv(connection: psycopg.Connection, mart: str, cohort: str, stream: IO[bytes]) -> int:
+    """Write one mart's rows of one cohort to `stream` as CSV with a header; returns the row count.
+
+    Raises:
+        ConfigurationError: there is no such mart.
+    """
+    if mart not in (known := marts(connection)):
+        raise ConfigurationError(f"There is no mart {mart!r}. Known: {', '.join(known) or 'none yet'}.")
+    rows = sql.SQL("select * from almanac.{} where cohort = {} order by 1, 2, 3").format(
+        sql.Identifier(mart), sql.Literal(cohort)
+    )
+    with connection.cursor() as cursor:
+        with cursor.copy(sql.SQL("copy ({}) to stdout with (format csv, header)").format(rows)) as copy:
+            for block in copy:
+                stream.write(block)
+        return max(cursor.rowcount, 0)
