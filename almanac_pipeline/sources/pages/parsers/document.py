@@ -1,0 +1,284 @@
+"""What all pages have in common: the frame around them, and the refusal of what is no page at all.
+
+Every HTML parser begins with `open_document`, which parses once and raises by name for challenges,
+error pages, truncated and damaged bodies. Holds nothing about films or people.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Literal
+
+from selectolax.lexbor import LexborHTMLParser, LexborNode
+
+from almanac_pipeline.errors import (
+    BlockedError,
+    LayoutChangedError,
+    NotFoundError,
+    RetriableError,
+    WrongPageError,
+)
+from almanac_pipeline.sources.pages.parsers.text import clean, page_number, path_segments, read_count
+
+PageKind = Literal[
+    "films",
+    "likes",
+    "watchlist",
+    "list",
+    "person",
+    "following",
+    "followers",
+    "members",
+    "profile",
+    "film",
+    "histogram",
+    "diary",
+]
+
+_CHALLENGE_TITLES = (
+    "just a moment",
+    "attention required",
+    "access denied",
+    "you are being rate limited",
+    "too many requests",
+    "security check",
+)
+_CHALLENGE_MARKS = re.compile(
+    rb"challenge-platform|__cf_chl|cf-chl-|cf-error|cf-browser-verification|you are being rate limited"
+    rb"|access denied|captcha",
+    re.IGNORECASE,
+)
+_SERVER_FAULT = re.compile(r"\b5[0-9]{2}\b|bad gateway|service unavailable|gateway time-?out")
+_NO_SUCH_PAGE = re.compile(r"can.t find")
+_WHOLE_PAGE = re.compile(rb"<!doctype\s+html|<html[\s>]|<head[\s>]|<body[\s>]", re.IGNORECASE)
+_SAVED_FROM = re.compile(rb"<!--[^>]{0,200}?(https?://(?:www\.)?letterboxd\.com/[^\s<>\"']*)", re.IGNORECASE)
+
+# First path segments that are sections of the site, so never a member.
+_SITE_SECTIONS = frozenset(
+    (
+        *("about", "activity", "ajax", "apps", "csi", "films", "imdb", "journal", "list", "lists", "members"),
+        *("news", "pro", "reviews", "s", "search", "settings", "showdown", "sign-in", "tag", "tmdb", "user"),
+    )
+)
+_MEMBER_SECTIONS: dict[str, PageKind] = {
+    "films": "films",
+    "diary": "diary",
+    "watchlist": "watchlist",
+    "list": "list",
+    "following": "following",
+    "followers": "followers",
+}
+_PERSON_ROLES = frozenset(("actor", "director", "writer", "producer"))
+_BODY_CLASSES: tuple[tuple[str, PageKind], ...] = (
+    ("crew-page", "person"),
+    ("filmography-page", "person"),
+    ("films-diary", "diary"),
+    ("diary", "diary"),
+    ("films-watched", "films"),
+    ("likes", "likes"),
+    ("watchlist", "watchlist"),
+    ("list-page", "list"),
+    ("following", "following"),
+    ("followers", "followers"),
+    ("film", "film"),
+    ("profile", "profile"),
+    ("screen-member-profile", "profile"),
+)
+# What gives a fragment away, most telling first. Grids come last: their markup alone says little.
+_FRAGMENT_MARKS: tuple[tuple[str, PageKind], ...] = (
+    ("#diary-table, tr.diary-entry-row", "diary"),
+    ("table.member-table, table.person-table", "following"),
+    (".js-watchlist-content, .js-watchlist-count", "watchlist"),
+    (".js-list-entries, .numbered-list-item, li.film-detail", "list"),
+    ("#favourites", "profile"),
+    ("li.griditem, li.poster-container", "films"),
+    ("ul.poster-list > li.posteritem", "likes"),
+    (".rating-histogram", "histogram"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """A parsed page with its frame."""
+
+    tree: LexborHTMLParser
+    kind: PageKind
+    owner: str | None
+    """The member whose page it is, in their own letter case."""
+    canonical_url: str | None
+    """What the page says its address is; None for a fragment."""
+
+    def page_links(self) -> tuple[int | None, int | None]:
+        """Number of the next page (None on the last one) and of the last page (None if not said).
+
+        Raises:
+            LayoutChangedError: there is a next page, but its number cannot be read.
+        """
+        link = self.tree.css_first(".pagination a.next, .paginate-nextprev a.next")
+        href = link.attributes.get("href") if link is not None else None
+        next_page = page_number(href) if href else None
+        if href and next_page is None:
+            raise LayoutChangedError("the link to the next page has no page number that we can read")
+        numbers = [read_count(node.text()) for node in self.tree.css(".paginate-page")]
+        return next_page, max((number for number in numbers if number is not None), default=None)
+
+    def stated_total(self) -> int | None:
+        """How many films or people the page says there are, from its heading or its selected tab."""
+        for node in self.tree.css("#content-nav .section-heading .tooltip, .sub-nav .selected > a"):
+            total = read_count(tooltip(node))
+            if total is not None:
+                return total
+        return None
+
+
+def open_document(body: bytes, expected: tuple[PageKind, ...] = ()) -> Document:
+    """Parse a page and say what it is.
+
+    `expected` names the kinds that the caller can read; empty means any.
+
+    Raises:
+        BlockedError: a challenge or an access denial.
+        NotFoundError: the site says that there is no such page or film.
+        RetriableError: empty, damaged or truncated, or an error page of the server.
+        WrongPageError: no page of a known kind, or none of the expected ones.
+    """
+    require_text(body)
+    tree = LexborHTMLParser(body.decode("utf-8", errors="replace"))
+    canonical_url = _canonical_url(tree)
+    _refuse_other_answers(tree, body, canonical_url)
+    if is_truncated(body):
+        raise RetriableError("the page is truncated: it has no closing </html>; fetch it again")
+    classes = _body_attribute(tree, "class").split()
+    kind = _kind(tree, body, canonical_url, classes)
+    if kind is None:
+        raise WrongPageError(f"not a page of a kind that we read{_where(canonical_url)}")
+    if expected and kind not in expected:
+        raise WrongPageError(f"a page of kind {kind} came where {' or '.join(expected)} was expected")
+    return Document(tree, kind, _owner(tree, kind), canonical_url)
+
+
+def require_text(body: bytes) -> None:
+    """Refuse what cannot be a document at all.
+
+    Raises:
+        RetriableError: nothing but white space, or NUL bytes, as damaged copies have them.
+    """
+    if not body.strip():
+        raise RetriableError("the document is empty")
+    if b"\x00" in body:
+        raise RetriableError("the document is damaged or binary: it contains NUL bytes")
+
+
+def is_truncated(body: bytes) -> bool:
+    """Whether a whole page was begun and not ended. A fragment, which begins with neither, is not."""
+    return _WHOLE_PAGE.search(body, 0, 65_536) is not None and b"</html" not in body.lower()
+
+
+def tooltip(node: LexborNode) -> str | None:
+    """The text shown on hover; scripts move `title` to `data-original-title`, and leave it empty."""
+    attributes = node.attributes
+    return attributes.get("title") or attributes.get("data-original-title")
+
+
+def kind_of_url(url: str | None) -> PageKind | None:
+    """What kind of page lives at a URL or path; None for those that we do not read."""
+    parts = path_segments(url)
+    if not parts or parts[0] in _SITE_SECTIONS:
+        return None
+    section = parts[1] if len(parts) > 1 else None
+    if parts[0] == "film":
+        if len(parts) == 2:
+            return "film"
+        return "members" if len(parts) > 2 and parts[2] in ("members", "fans", "likes") else None
+    if parts[0] in _PERSON_ROLES:
+        return "person" if section else None
+    if section is None:
+        return "profile"
+    if section == "films" and len(parts) > 2 and parts[2] in ("diary", "reviews"):
+        return "diary" if parts[2] == "diary" else None
+    if section == "likes":
+        return "likes" if len(parts) > 2 and parts[2] == "films" else None
+    return _MEMBER_SECTIONS.get(section)
+
+
+def _canonical_url(tree: LexborHTMLParser) -> str | None:
+    for selector, attribute in (('meta[property="og:url"]', "content"), ('link[rel="canonical"]', "href")):
+        node = tree.css_first(selector)
+        value = node.attributes.get(attribute) if node is not None else None
+        if value and value.strip():
+            return clean(value)
+    return None
+
+
+def _refuse_other_answers(tree: LexborHTMLParser, body: bytes, canonical_url: str | None) -> None:
+    """Raise for the pages that come instead of a page."""
+    node = tree.css_first("title")
+    title = clean(node.text()).lower() if node is not None else ""
+    classes = _body_attribute(tree, "class").split()
+    if canonical_url is None and _SERVER_FAULT.search(title):
+        raise RetriableError("a gateway answered that the site is out of order")
+    # Only a page without a frame can be a challenge: real pages carry captchas in their sign-in forms.
+    if canonical_url is None and "error" not in classes:
+        challenged = title.startswith(_CHALLENGE_TITLES) or (
+            not _body_attribute(tree, "data-owner")
+            and tree.css_first(".pagination, li, .rating-histogram, table") is None
+            and _CHALLENGE_MARKS.search(body) is not None
+        )
+        if challenged:
+            raise BlockedError("the site answered with a challenge or an access denial; stop asking it")
+    if "error" in classes or (canonical_url is None and "not found" in title):
+        text = tree.body.text().lower() if tree.body is not None else ""
+        if "not found" in title or _NO_SUCH_PAGE.search(text):
+            raise NotFoundError("the site says that this page does not exist")
+        raise RetriableError("the site answered with an error page")
+    if path_segments(canonical_url)[:1] in (["tmdb"], ["imdb"]):
+        raise NotFoundError("the site knows no film with this TMDB or IMDb id")
+
+
+def _kind(
+    tree: LexborHTMLParser, body: bytes, canonical_url: str | None, classes: list[str]
+) -> PageKind | None:
+    if "crew-page" in classes or _body_attribute(tree, "data-tmdb-type") == "person":
+        return "person"
+    if canonical_url is not None:  # a page that names its address is what it says, or nothing that we read
+        return kind_of_url(canonical_url)
+    for name, kind_of_class in _BODY_CLASSES:
+        if name in classes:
+            return kind_of_class
+    return _kind_of_fragment(tree, body)
+
+
+def _kind_of_fragment(tree: LexborHTMLParser, body: bytes) -> PageKind | None:
+    """The kind of a cutting: where it says it was taken from, where its links lead, then its markup."""
+    saved_from = _SAVED_FROM.search(body, 0, 4096)
+    urls = [saved_from[1].decode("ascii", errors="replace")] if saved_from else []
+    for node in tree.css(".pagination a[href], .sub-nav .selected a[href]"):
+        urls.append(node.attributes.get("href") or "")
+    for url in urls:
+        kind = kind_of_url(url)
+        if kind is not None:
+            return kind
+    for selector, kind_of_mark in _FRAGMENT_MARKS:
+        if tree.css_first(selector) is not None:
+            return kind_of_mark
+    return None
+
+
+def _owner(tree: LexborHTMLParser, kind: PageKind) -> str | None:
+    if kind in ("film", "members", "person", "histogram"):
+        return None
+    owner = clean(_body_attribute(tree, "data-owner"))
+    if owner:
+        return owner
+    header = tree.css_first(".profile-header[data-person], #profile-header[data-person]")
+    return clean(header.attributes.get("data-person") or "") or None if header is not None else None
+
+
+def _body_attribute(tree: LexborHTMLParser, name: str) -> str:
+    return (tree.body.attributes.get(name) or "") if tree.body is not None else ""
+
+
+def _where(canonical_url: str | None) -> str:
+    parts = path_segments(canonical_url)
+    return f" (its address begins with /{parts[0]}/)" if parts else " (it names no address)"

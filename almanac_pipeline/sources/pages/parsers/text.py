@@ -1,0 +1,124 @@
+"""Reading numbers, stars, titles, links and small JSON out of strings.
+
+Pure helpers that every parser shares; nothing here knows HTML nodes. A helper answers None
+where the string does not hold what is looked for, and never guesses.
+"""
+
+from __future__ import annotations
+
+import html
+import json
+import re
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+# Groups of three behind a separator, or bare digits; the K and M of abbreviated numbers disqualify,
+# because "23.4K" is not a count. At most 15 digits, so that no string is too long for int().
+_COUNT = re.compile(
+    r"(?<![0-9.,])([0-9]{1,3}(?:[,.\u00a0\u2009\u202f'\u2019][0-9]{3}){1,4}|[0-9]{1,15})(?![0-9]|[.,][0-9]|\s?[KkMm]\b)"
+)
+_SEPARATORS = re.compile(r"[^0-9]")
+_TRAILING_YEAR = re.compile(r"^(.*\S)\s\(([0-9]{4})\)$", re.DOTALL)
+_RATED_CLASS = re.compile(r"(?:^|\s)rated-([0-9]{1,2})(?=\s|$)")
+_PAGE_NUMBER = re.compile(r"(?:/page/|[?&]page=)([0-9]{1,9})(?=[/?&#]|$)")
+_FILM_PATH = re.compile(r"(?:^|/)film/([^/?#]+)")
+_UNSTORABLE = re.compile(r"[\x00\ud800-\udfff]")
+
+
+def clean(value: str) -> str:
+    """`value` stripped, and without NULs and lone surrogates, which neither UTF-8 nor PostgreSQL can hold."""
+    return _UNSTORABLE.sub("", value).strip()
+
+
+def read_count(value: str | None) -> int | None:
+    """The first whole number of a text: "1,615,704 people" is 1615704, "23.4K" is None."""
+    if not value:
+        return None
+    match = _COUNT.search(value)
+    return int(_SEPARATORS.sub("", match[1])) if match else None
+
+
+def split_title(name: str) -> tuple[str, int | None]:
+    """A display name without its trailing year: "Birds of Prey (and more) (2020)" keeps the first bracket."""
+    name = clean(name)
+    match = _TRAILING_YEAR.match(name)
+    return (match[1], int(match[2])) if match else (name, None)
+
+
+def read_stars(value: str) -> float | None:
+    """Stars written as glyphs: "★★★½" is 3.5, "half-★" is 0.5."""
+    if "half-★" in value:
+        return 0.5
+    stars = value.count("★") + 0.5 * value.count("½")
+    return stars if 0.5 <= stars <= 5.0 else None
+
+
+def half_stars(value: int) -> float | None:
+    """Half stars 1 to 10 as stars; 0 means unrated.
+
+    Raises:
+        ValueError: the number is on no scale that we know.
+    """
+    if not 0 <= value <= 10:
+        raise ValueError(value)
+    return value / 2 if value else None
+
+
+def rated_class(class_attribute: str) -> int | None:
+    """N of a class `rated-N`, in half stars."""
+    match = _RATED_CLASS.search(class_attribute)
+    return int(match[1]) if match else None
+
+
+def page_number(url: str) -> int | None:
+    """The page that a link leads to; None for a link without a page number."""
+    match = _PAGE_NUMBER.search(url)
+    return int(match[1]) if match else None
+
+
+def film_slug(value: str | None) -> str | None:
+    """The slug in a bare slug, a path "/film/x/", a member's "/user/film/x/2/", or a whole URL."""
+    if not value:
+        return None
+    value = clean(value)
+    match = _FILM_PATH.search(value)
+    if match:
+        return match[1]
+    return value if value and "/" not in value else None
+
+
+def path_segments(url: str | None) -> list[str]:
+    """The decoded parts of a URL's path, without empty ones: [] for the front page."""
+    if not url:
+        return []
+    try:
+        path = urlsplit(url.strip()).path
+    except ValueError:
+        return []
+    return [unquote(part) for part in path.split("/") if part]
+
+
+def read_json(value: str | None) -> Any:
+    """A JSON value, also from an attribute whose quotes were escaped once too often; None if it is none."""
+    if not value:
+        return None
+    for text in (value, html.unescape(value)):
+        try:
+            return json.loads(text)
+        except (ValueError, RecursionError):
+            continue
+    return None
+
+
+def text_of(value: object) -> str | None:
+    """A JSON string, entities decoded and cleaned; None for anything else and for nothing."""
+    return clean(html.unescape(value)) or None if isinstance(value, str) else None
+
+
+def int_of(value: object) -> int | None:
+    """A JSON whole number, also where it was written as a string; None for anything else."""
+    if isinstance(value, bool):
+        return None
+    if isinstance(value, int):
+        return value
+    return int(value) if isinstance(value, str) and re.fullmatch(r"[0-9]{1,15}", value) else None
