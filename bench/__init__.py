@@ -1,0 +1,1 @@
+"""Benchmarks: one module per hot path, each with a `run() -> dict`. `python -m bench` runs them all."""
