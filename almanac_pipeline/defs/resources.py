@@ -1,0 +1,52 @@
+"""The resource that assets ask for the outside: settings, database, sources of this process."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import dagster as dg
+
+from almanac_pipeline.errors import AlmanacError
+from almanac_pipeline.http.client import PoliteClient
+from almanac_pipeline.settings import Settings, get_settings
+from almanac_pipeline.sources.pages.source import PagesSource
+from almanac_pipeline.tmdb.client import TmdbClient
+from almanac_pipeline.warehouse.connection import prepared_database_url
+
+
+class Almanac(dg.ConfigurableResource):
+    """Opens what an asset needs and closes it again. Holds no connection of its own."""
+
+    @property
+    def settings(self) -> Settings:
+        return get_settings()
+
+    @property
+    def database_url(self) -> str:
+        return prepared_database_url()
+
+    @contextmanager
+    def pages(self, run_id: str) -> Iterator[PagesSource]:
+        """The public pages, through the polite client."""
+        with PoliteClient.open(self.settings, self.database_url, run_id=run_id) as client:
+            yield PagesSource.open(client, self.settings)
+
+    @contextmanager
+    def tmdb(self, run_id: str) -> Iterator[TmdbClient | None]:
+        """TMDB, or None without a token."""
+        if self.settings.tmdb_token is None:
+            yield None
+            return
+        with PoliteClient.open(self.settings, self.database_url, run_id=run_id) as client:
+            yield TmdbClient.open(client, self.settings)
+
+
+@contextmanager
+def final_errors() -> Iterator[None]:
+    """Our errors end a step for good: the polite client has already tried three times.
+
+    Without this Dagster's own retries would repeat permanent errors.
+    """
+    try:
+        yield
+    except AlmanacError as error:
+        raise dg.Failure(description=str(error), allow_retries=False) from error
