@@ -1,1 +1,4 @@
-"""The polite client: rate limit, robots, retry, classification of answers, request log. Knows no Letterboxd."""
+"""The polite client: rate limit, robots, retry, classification of answers, request log.
+
+Knows no Letterboxd and no TMDB; parses nothing.
+"""
