@@ -40,6 +40,6 @@ def parse(
 
 
 def _refuse(file: Path, reason: str) -> None:
-    name = "standard input" if str(file) == "-" else str(file)
+    name = "standard input" if str(file) == "-" else " ".join(str(file).split())
     typer.echo(f"almanac parse: {name}: {reason}".encode("utf-8", errors="replace"), err=True)
     raise typer.Exit(1)

@@ -125,7 +125,7 @@ class Document:
 
     def stated_total(self) -> int | None:
         """How many films or people the page says there are, from its heading or its selected tab."""
-        for node in self.tree.css("#content-nav .section-heading .tooltip, .sub-nav .selected > a"):
+        for node in self.tree.css(":is(h1.section-heading .tooltip, .sub-nav .selected a)"):
             total = read_count(tooltip(node))
             if total is not None:
                 return total
