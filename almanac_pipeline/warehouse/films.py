@@ -1,0 +1,251 @@
+"""Which film an item means: by uid, by lid, by any slug it ever had. New films, renames, merges.
+
+Works on the temporary table `incoming`, one row per item. Whoever writes raw.films first takes
+one advisory lock in its transaction: film rows are then never written by two transactions at a
+time, which rules out deadlocks and duplicate films.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import psycopg
+
+from almanac_pipeline.sources.records import FilmItem
+
+FILM_LOCK = 7_203_130
+
+
+def open_incoming(connection: psycopg.Connection) -> None:
+    """Take the film lock and provide an empty table `incoming` for this transaction."""
+    connection.execute("select pg_advisory_xact_lock(%s)", [FILM_LOCK])
+    connection.execute("set local client_min_messages = warning")  # "already exists, skipping"
+    connection.execute(
+        """
+        create temporary table if not exists incoming (
+            position integer primary key,
+            slug text,
+            title text,
+            release_year smallint,
+            uid text,
+            lid text,
+            rating numeric(2, 1),
+            liked boolean not null default false,
+            film_id bigint
+        ) on commit delete rows
+        """
+    )
+
+
+def fill_incoming(
+    connection: psycopg.Connection, items: Iterable[FilmItem], film_ids: Iterable[int | None] | None = None
+) -> None:
+    """Put items into `incoming`; `film_ids` names the films that are already known to be meant."""
+    known = iter(film_ids) if film_ids is not None else None
+    with connection.cursor().copy(
+        "copy incoming (position, slug, title, release_year, uid, lid, rating, liked, film_id) from stdin"
+    ) as copy:
+        for position, item in enumerate(items):
+            copy.write_row(
+                (
+                    position, item.slug, item.title, item.release_year, item.uid, item.lid, item.rating,
+                    item.liked, next(known) if known is not None else None,
+                )
+            )  # fmt: skip
+
+
+# Every film that an item of `incoming` could mean, best evidence first. A slug counts only where
+# the film has no other id that contradicts the item's: slugs are given away again.
+_MATCHES = """
+    select position, film_id, 0 as strength from incoming where film_id is not null
+    union all
+    select position, alias.film_id, 1 from incoming
+    join raw.film_aliases as alias on alias.kind = 'uid' and alias.value = incoming.uid
+    union all
+    select position, alias.film_id, 2 from incoming
+    join raw.film_aliases as alias on alias.kind = 'lid' and alias.value = incoming.lid
+    union all
+    select position, alias.film_id, 3 from incoming
+    join raw.film_aliases as alias on alias.kind = 'slug' and alias.value = incoming.slug
+    join raw.films as film on film.film_id = alias.film_id
+    where coalesce(film.uid = incoming.uid, true) and coalesce(film.lid = incoming.lid, true)
+"""
+
+
+def resolve_incoming(connection: psycopg.Connection) -> int:
+    """Give every row of `incoming` its film, and return how many films were new.
+
+    Creates unknown films (to be enriched), adds ids that were not known yet, follows renamed
+    slugs, and joins two films that turn out to be one. Writes nothing where nothing is new.
+    """
+    while True:
+        twins = connection.execute(
+            f"""
+            with matches as ({_MATCHES})
+            select keep.film_id, other.film_id
+            from (select distinct on (position) position, film_id from matches order by position, strength)
+                as best
+            join matches using (position)
+            join raw.films as keep on keep.film_id = best.film_id
+            join raw.films as other on other.film_id = matches.film_id
+            where keep.film_id <> other.film_id
+              and coalesce(keep.uid = other.uid, true) and coalesce(keep.lid = other.lid, true)
+            limit 1
+            """
+        ).fetchone()
+        if twins is None:
+            break
+        _merge_films(connection, *twins)
+    connection.execute(
+        f"""
+        update incoming set film_id = best.film_id
+        from (select distinct on (position) position, film_id from ({_MATCHES}) as matches
+              order by position, strength) as best
+        where incoming.position = best.position and incoming.film_id is null
+        """
+    )
+    # A slug that now belongs to another film: the film that had it keeps its other ids.
+    connection.execute(
+        """
+        update raw.films set slug = null, updated_at = now()
+        from incoming
+        where films.slug = incoming.slug and films.film_id is distinct from incoming.film_id
+        """
+    )
+    new = connection.execute(
+        """
+        with new as (
+            insert into raw.films (slug, uid, lid, title, release_year, field_sources)
+            select distinct on (coalesce(uid, lid, slug))
+                slug, uid, lid, coalesce(title, slug, lid, uid), release_year,
+                jsonb_build_object('title', case when title is null then 'slug' else 'page' end)
+            from incoming
+            where film_id is null
+            order by coalesce(uid, lid, slug), position
+            returning film_id, slug, uid, lid
+        ), pending as (
+            insert into ops.film_metadata_sync (film_id) select film_id from new
+        )
+        update incoming set film_id = new.film_id
+        from new
+        where incoming.film_id is null
+          and coalesce(incoming.uid, incoming.lid, incoming.slug) = coalesce(new.uid, new.lid, new.slug)
+        """
+    ).rowcount
+    _refresh_known(connection)
+    connection.execute(
+        """
+        insert into raw.film_aliases (kind, value, film_id)
+        select distinct on (ids.kind, ids.value) ids.kind, ids.value, incoming.film_id
+        from incoming
+        cross join lateral (values ('slug', slug), ('uid', uid), ('lid', lid)) as ids (kind, value)
+        where ids.value is not null and not exists (
+            select from raw.film_aliases as known
+            where known.kind = ids.kind and known.value = ids.value and known.film_id = incoming.film_id
+        )
+        order by ids.kind, ids.value
+        on conflict (kind, value) where kind in ('slug', 'lid', 'uid')
+        do update set film_id = excluded.film_id
+        """
+    )
+    return new
+
+
+def _refresh_known(connection: psycopg.Connection) -> None:
+    """Add ids and years that were unknown; a slug that the film never had is its new name."""
+    connection.execute(
+        """
+        with seen as (
+            select distinct on (incoming.film_id)
+                incoming.film_id, incoming.title, incoming.release_year, incoming.uid, incoming.lid,
+                coalesce(incoming.slug, film.slug) as slug
+            from incoming join raw.films as film using (film_id)
+            where film.slug is distinct from incoming.slug and incoming.slug is not null and not exists (
+                      select from raw.film_aliases as known
+                      where known.kind = 'slug' and known.value = incoming.slug
+                        and known.film_id = film.film_id
+                  )
+               or (film.uid is null and incoming.uid is not null)
+               or (film.lid is null and incoming.lid is not null)
+               or (film.release_year is null and incoming.release_year is not null)
+               or (film.field_sources ->> 'title' = 'slug' and incoming.title is not null)
+            order by incoming.film_id, incoming.position
+        ), renamed as (
+            select film_id from seen join raw.films as film using (film_id)
+            where film.slug is distinct from seen.slug and not exists (
+                select from raw.film_aliases as known
+                where known.kind = 'slug' and known.value = seen.slug and known.film_id = film.film_id
+            )
+        ), again as (
+            -- A renamed film often got a new title or another TMDB link: read its page again.
+            update ops.film_metadata_sync as sync
+            set status = 'pending', attempts = 0, next_attempt_at = now(), page_fetched_at = null,
+                updated_at = now()
+            from renamed
+            where sync.film_id = renamed.film_id and sync.status <> 'overridden'
+        )
+        update raw.films as film
+        set slug = case when film.film_id in (select film_id from renamed) then seen.slug else film.slug end,
+            uid = coalesce(film.uid, seen.uid),
+            lid = coalesce(film.lid, seen.lid),
+            release_year = coalesce(film.release_year, seen.release_year),
+            title = case when film.film_id in (select film_id from renamed)
+                              or film.field_sources ->> 'title' = 'slug'
+                         then coalesce(seen.title, film.title) else film.title end,
+            field_sources = case when film.field_sources ->> 'title' = 'slug' and seen.title is not null
+                                 then film.field_sources || '{"title": "page"}'
+                                 else film.field_sources end,
+            updated_at = now()
+        from seen
+        where film.film_id = seen.film_id
+        """
+    )
+
+
+def _merge_films(connection: psycopg.Connection, keep: int, drop: int) -> None:
+    """Move all that hangs on the film `drop` to `keep`: they were one film under two names."""
+    ids = {"keep": keep, "drop": drop}
+    for statement in (
+        """
+        update raw.ratings as kept
+        set rating = coalesce(kept.rating, other.rating), liked = kept.liked or other.liked,
+            favorite = kept.favorite or other.favorite,
+            removed_at = case when kept.removed_at is null or other.removed_at is null then null
+                              else kept.removed_at end,
+            updated_at = now()
+        from raw.ratings as other
+        where kept.film_id = %(keep)s and other.film_id = %(drop)s and kept.user_id = other.user_id
+        """,
+        """
+        delete from raw.ratings as other using raw.ratings as kept
+        where other.film_id = %(drop)s and kept.film_id = %(keep)s and kept.user_id = other.user_id
+        """,
+        "update raw.ratings set film_id = %(keep)s where film_id = %(drop)s",
+        "update raw.rating_events set film_id = %(keep)s where film_id = %(drop)s",
+        "update raw.diary_entries set film_id = %(keep)s where film_id = %(drop)s",
+        """
+        delete from raw.watchlist_entries as other using raw.watchlist_entries as kept
+        where other.film_id = %(drop)s and kept.film_id = %(keep)s and kept.user_id = other.user_id
+        """,
+        "update raw.watchlist_entries set film_id = %(keep)s where film_id = %(drop)s",
+        # The slug under which the site shows the film now is taken up as its new name further on.
+        """
+        delete from raw.film_aliases
+        where film_id = %(drop)s and kind = 'slug' and value in (select slug from incoming)
+        """,
+        """
+        delete from raw.film_aliases as other using raw.film_aliases as kept
+        where other.film_id = %(drop)s and kept.film_id = %(keep)s
+          and (kept.kind, kept.value) = (other.kind, other.value)
+        """,
+        "update raw.film_aliases set film_id = %(keep)s where film_id = %(drop)s",
+        "update incoming set film_id = %(keep)s where film_id = %(drop)s",
+        """
+        with dropped as (delete from raw.films where film_id = %(drop)s returning slug, uid, lid)
+        update raw.films as film
+        set slug = coalesce(film.slug, dropped.slug), uid = coalesce(film.uid, dropped.uid),
+            lid = coalesce(film.lid, dropped.lid), updated_at = now()
+        from dropped where film.film_id = %(keep)s
+        """,
+    ):
+        connection.execute(statement, ids)

@@ -1,0 +1,181 @@
+"""The log of runs and failures, and the locks that keep two runs from reading one member at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Literal
+
+import psycopg
+from psycopg.sql import SQL, Identifier
+
+from almanac_pipeline.errors import AlmanacError
+from almanac_pipeline.warehouse.connection import connect_to
+
+ScrapeSubject = Literal["members", "ratings", "likes", "import"]
+EnrichmentSubject = Literal["films", "histograms"]
+
+# First keys of our advisory locks; the numbers are arbitrary but fixed, the second key is an id.
+RUN_LOCKS = {"scrape": 7_203_110, "enrichment": 7_203_111}
+MEMBER_LOCKS = {"ratings": 7_203_120, "likes": 7_203_121}
+
+_COUNTS = {
+    "scrape": (
+        "members_count",
+        "pages_count",
+        "requests_count",
+        "rows_seen",
+        "rows_changed",
+        "rows_removed",
+        "failures_count",
+    ),
+    "enrichment": ("films_count", "requests_count", "cache_hits_count", "failures_count"),
+}
+
+
+@dataclass(slots=True)
+class Run:
+    """A run under way. Its counts are written when it closes; one thread adds to them."""
+
+    kind: Literal["scrape", "enrichment"]
+    run_id: int
+    started_at: datetime
+    members_count: int = 0
+    films_count: int = 0
+    pages_count: int = 0
+    requests_count: int = 0
+    cache_hits_count: int = 0
+    rows_seen: int = 0
+    rows_changed: int = 0
+    rows_removed: int = 0
+    failures_count: int = 0
+
+
+@contextmanager
+def scrape_run(
+    database_url: str, cohort_id: int, subject: ScrapeSubject, dagster_run_id: str | None
+) -> Iterator[Run]:
+    """A row of ops.scrape_runs, open while the block runs: succeeded, or failed with the reason."""
+    with _run(database_url, "scrape", cohort_id, subject, dagster_run_id) as run:
+        yield run
+
+
+@contextmanager
+def enrichment_run(
+    database_url: str, cohort_id: int, subject: EnrichmentSubject, dagster_run_id: str | None
+) -> Iterator[Run]:
+    """The same for ops.enrichment_runs."""
+    with _run(database_url, "enrichment", cohort_id, subject, dagster_run_id) as run:
+        yield run
+
+
+@contextmanager
+def _run(
+    database_url: str,
+    kind: Literal["scrape", "enrichment"],
+    cohort_id: int,
+    subject: str,
+    dagster_run_id: str | None,
+) -> Iterator[Run]:
+    table, key = Identifier("ops", f"{kind}_runs"), Identifier(f"{kind}_run_id")
+    with connect_to(database_url, autocommit=True) as connection:
+        # A run holds a lock on its id for as long as its process lives; one that is "running"
+        # without the lock was killed.
+        connection.execute(
+            SQL(
+                "update {} set status = 'failed', finished_at = now(),"
+                " error_sample = 'the process ended before the run was closed'"
+                " where status = 'running' and cohort_id = %s and subject = %s"
+                " and pg_try_advisory_xact_lock(%s, {}::int)"
+            ).format(table, key),
+            [cohort_id, subject, RUN_LOCKS[kind]],
+        )
+        row = connection.execute(
+            SQL(
+                "insert into {} (cohort_id, subject, dagster_run_id) values (%s, %s, %s)"
+                " returning {}, started_at, pg_advisory_lock(%s, {}::int)"
+            ).format(table, key, key),
+            [cohort_id, subject, dagster_run_id, RUN_LOCKS[kind]],
+        ).fetchone()
+        assert row is not None
+        run = Run(kind, row[0], row[1])
+        status, reason = "failed", None
+        try:
+            yield run
+            status = "succeeded"
+        except BaseException as error:
+            # Only our own messages are known to hold nothing private.
+            reason = str(error) if isinstance(error, AlmanacError) else type(error).__name__
+            raise
+        finally:
+            connection.execute(
+                SQL(
+                    "update {} set status = %s, finished_at = now(), error_sample = %s, {} where {} = %s"
+                ).format(
+                    table,
+                    SQL(", ").join(SQL("{} = %s").format(Identifier(name)) for name in _COUNTS[kind]),
+                    key,
+                ),
+                [status, reason, *(getattr(run, name) for name in _COUNTS[kind]), run.run_id],
+            )
+
+
+def record_failure(
+    connection: psycopg.Connection,
+    run: Run,
+    page_kind: str,
+    error: AlmanacError,
+    *,
+    user_id: int | None = None,
+    film_id: int | None = None,
+) -> None:
+    """Keep what went wrong with one member or film, for people to look at."""
+    connection.execute(
+        SQL(
+            "insert into ops.scrape_failures ({}, user_id, film_id, page_kind, error_kind, message)"
+            " values (%s, %s, %s, %s, %s, %s)"
+        ).format(Identifier(f"{run.kind}_run_id")),
+        [run.run_id, user_id, film_id, page_kind, type(error).__name__, str(error)],
+    )
+
+
+def resolve_failures(
+    connection: psycopg.Connection,
+    page_kind: str,
+    *,
+    user_id: int | None = None,
+    film_ids: list[int] | None = None,
+) -> None:
+    """Mark earlier failures of this kind as overcome, of one member or of some films."""
+    connection.execute(
+        """
+        update ops.scrape_failures set resolved_at = now()
+        where page_kind = %s and resolved_at is null and (user_id = %s or film_id = any(%s))
+        """,
+        [page_kind, user_id, film_ids or []],
+    )
+
+
+@contextmanager
+def member_lock(
+    connection: psycopg.Connection, subject: Literal["ratings", "likes"], user_id: int, *, wait: bool
+) -> Iterator[bool]:
+    """Hold this member's lock for the subject while the block runs; yields whether it was got.
+
+    The lock belongs to the session: it is free again as soon as the process dies. With `wait`
+    it is always got, in the end. `connection` must be in autocommit mode.
+    """
+    key = [MEMBER_LOCKS[subject], user_id]
+    if wait:
+        connection.execute("select pg_advisory_lock(%s, %s::int)", key)
+        got = True
+    else:
+        row = connection.execute("select pg_try_advisory_lock(%s, %s::int)", key).fetchone()
+        got = row is not None and bool(row[0])
+    try:
+        yield got
+    finally:
+        if got and not connection.closed:
+            connection.execute("select pg_advisory_unlock(%s, %s::int)", key)

@@ -1,0 +1,187 @@
+"""Pages read but not yet merged, and the checkpoint of every member: what makes a read resumable.
+
+A page and the checkpoint behind it are committed together, so that whatever is staged is
+exactly the pages before `next_page`. Merging is in `opinions`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Literal
+
+import psycopg
+from psycopg.rows import class_row
+
+from almanac_pipeline.sources.records import FilmItem
+
+GridSubject = Literal["ratings", "likes"]
+Subject = Literal["following", "profile", "ratings", "likes"]
+Mode = Literal["full", "incremental"]
+
+# An older checkpoint is not gone on with: too much may have moved between its pages.
+CHECKPOINT_MAX_AGE = timedelta(hours=1)
+
+
+@dataclass(frozen=True, slots=True)
+class ScrapeState:
+    """What is known about earlier reads of one member and subject. Times are the database's."""
+
+    mode: Mode | None = None
+    next_page: int | None = None
+    stated_total: int | None = None
+    stated_surplus: int = 0
+    pages_started_at: datetime | None = None
+    last_success_at: datetime | None = None
+    last_full_at: datetime | None = None
+    suspicious_at: datetime | None = None
+    now: datetime | None = None
+
+    def resume_page(self, mode: Mode) -> int:
+        """The page on which a read in that mode goes on: 1 unless a fresh checkpoint says otherwise."""
+        if self.mode != mode or self.next_page is None or self.pages_started_at is None or self.now is None:
+            return 1
+        return self.next_page if self.now - self.pages_started_at < CHECKPOINT_MAX_AGE else 1
+
+    def full_is_older_than(self, hours: float) -> bool:
+        """Whether the last complete read is longer ago than that, or never was."""
+        if self.last_full_at is None or self.now is None:
+            return True
+        return self.now - self.last_full_at >= timedelta(hours=hours)
+
+    def success_is_older_than(self, hours: float) -> bool:
+        """The same for the last successful read of any kind."""
+        if self.last_success_at is None or self.now is None:
+            return True
+        return self.now - self.last_success_at >= timedelta(hours=hours)
+
+
+@dataclass(frozen=True, slots=True)
+class StagedSummary:
+    """What lies staged for one member and subject."""
+
+    items_count: int
+    films_count: int
+    """Distinct films, by their slugs."""
+    pages_count: int
+    last_page: int
+
+
+def read_state(connection: psycopg.Connection, user_id: int, subject: Subject) -> ScrapeState:
+    """The member's state; an empty one if there was no read yet."""
+    with connection.cursor(row_factory=class_row(ScrapeState)) as cursor:
+        state = cursor.execute(
+            """
+            select mode, next_page, stated_total, stated_surplus, pages_started_at,
+                   last_success_at, last_full_at, suspicious_at, now() as now
+            from ops.user_scrape_state where user_id = %s and subject = %s
+            """,
+            [user_id, subject],
+        ).fetchone()
+    return state or ScrapeState()
+
+
+def stage_page(
+    connection: psycopg.Connection,
+    user_id: int,
+    subject: GridSubject,
+    mode: Mode,
+    page_number: int,
+    items: Sequence[FilmItem],
+    stated_total: int | None,
+) -> None:
+    """Keep one page and move the checkpoint behind it. Page 1 throws away what was staged before."""
+    with connection.transaction(), connection.cursor() as cursor:
+        if page_number == 1:
+            discard_staged(connection, user_id, subject)
+        with cursor.copy(
+            "copy ops.staged_items (user_id, subject, page_number, position, slug, title, release_year,"
+            " uid, lid, rating, liked) from stdin"
+        ) as copy:
+            for position, item in enumerate(items):
+                copy.write_row(
+                    (
+                        user_id, subject, page_number, position, item.slug, item.title, item.release_year,
+                        item.uid, item.lid, item.rating, item.liked,
+                    )
+                )  # fmt: skip
+        cursor.execute(
+            """
+            insert into ops.user_scrape_state
+                (user_id, subject, mode, next_page, stated_total, pages_started_at)
+            values (%(user)s, %(subject)s, %(mode)s, %(page)s + 1, %(total)s, now())
+            on conflict (user_id, subject) do update
+            set mode = excluded.mode, next_page = excluded.next_page, stated_total = excluded.stated_total,
+                pages_started_at = case when %(page)s = 1 then now()
+                                        else user_scrape_state.pages_started_at end
+            """,
+            {
+                "user": user_id,
+                "subject": subject,
+                "mode": mode,
+                "page": page_number,
+                "total": stated_total,
+            },
+        )
+
+
+def discard_staged(connection: psycopg.Connection, user_id: int, subject: GridSubject) -> None:
+    """Throw away the staged pages and their checkpoint."""
+    with connection.transaction():
+        connection.execute(
+            "delete from ops.staged_items where user_id = %s and subject = %s", [user_id, subject]
+        )
+        connection.execute(
+            "update ops.user_scrape_state set next_page = null where user_id = %s and subject = %s",
+            [user_id, subject],
+        )
+
+
+def summarise_staged(connection: psycopg.Connection, user_id: int, subject: GridSubject) -> StagedSummary:
+    """Counts of what lies staged, for the audit."""
+    with connection.cursor(row_factory=class_row(StagedSummary)) as cursor:
+        summary = cursor.execute(
+            """
+            select count(*) as items_count, count(distinct slug) as films_count,
+                   count(distinct page_number) as pages_count, coalesce(max(page_number), 0) as last_page
+            from ops.staged_items where user_id = %s and subject = %s
+            """,
+            [user_id, subject],
+        ).fetchone()
+    assert summary is not None
+    return summary
+
+
+def mark_success(
+    connection: psycopg.Connection,
+    user_id: int,
+    subject: Subject,
+    *,
+    complete: bool,
+    stated_surplus: int | None = None,
+) -> None:
+    """Record a successful read; `complete` if it saw everything. Ends checkpoint and suspicion."""
+    connection.execute(
+        """
+        insert into ops.user_scrape_state as state
+            (user_id, subject, last_success_at, last_full_at, stated_surplus)
+        values (%(user)s, %(subject)s, now(), case when %(complete)s then now() end, coalesce(%(surplus)s, 0))
+        on conflict (user_id, subject) do update
+        set last_success_at = now(), next_page = null, suspicious_at = null,
+            last_full_at = coalesce(excluded.last_full_at, state.last_full_at),
+            stated_surplus = coalesce(%(surplus)s, state.stated_surplus)
+        """,
+        {"user": user_id, "subject": subject, "complete": complete, "surplus": stated_surplus},
+    )
+
+
+def mark_suspicious(connection: psycopg.Connection, user_id: int, subject: Subject) -> None:
+    """Record that the last answer did not pass its audit."""
+    connection.execute(
+        """
+        insert into ops.user_scrape_state (user_id, subject, suspicious_at) values (%s, %s, now())
+        on conflict (user_id, subject) do update set suspicious_at = now()
+        """,
+        [user_id, subject],
+    )
