@@ -1,0 +1,115 @@
+"""Asks TMDB for a title: one request with credits and external ids. Builds requests, parses nothing.
+
+The token travels in a header only, so it is in no URL, log or exception. TMDB's terms let an
+answer be kept for at most six months; that is for whoever stores it.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+from typing import Literal
+
+from pydantic import SecretStr
+
+from almanac_pipeline.errors import ConfigurationError, NotFoundError, RetriableError
+from almanac_pipeline.http.client import PoliteClient, Response
+from almanac_pipeline.http.hosts import HostPolicy, RateLimit
+from almanac_pipeline.settings import Settings
+from almanac_pipeline.sources.records import MediaType
+
+DEFAULT_REQUESTS_PER_10_SECONDS = 40
+MAX_REQUESTS_PER_SECOND = 20
+# Terms of TMDB: nothing is kept longer than six months.
+MAX_AGE_SECONDS = 180 * 24 * 3600
+
+
+@dataclass(frozen=True, slots=True)
+class TmdbAnswer:
+    """What TMDB said about one title."""
+
+    status: Literal[200, 304, 404]
+    """304: unchanged since the given etag."""
+    payload: str | None
+    """The JSON text as it came; None unless the status is 200."""
+    etag: str | None
+    max_age_seconds: int | None
+    """How long TMDB itself calls the answer fresh."""
+
+
+def tmdb_policy(settings: Settings) -> HostPolicy:
+    """An API that is asked with a token: no robots.txt, and a rate of its own."""
+    stated = settings.tmdb_requests_per_10_seconds
+    limits = (
+        RateLimit(MAX_REQUESTS_PER_SECOND, 1_000),
+        RateLimit(stated or DEFAULT_REQUESTS_PER_10_SECONDS, 10_000),
+    )
+    return HostPolicy(
+        rate_limits=limits, loopback_rate_limits=() if stated is None else limits, obeys_robots=False
+    )
+
+
+class TmdbClient:
+    """Reads titles from TMDB through the polite client. Thread-safe as far as that is."""
+
+    def __init__(self, client: PoliteClient, base_url: str, token: SecretStr) -> None:
+        """`base_url` includes the version, `token` is the API Read Access Token.
+
+        Raises:
+            ConfigurationError: the token is empty or cannot stand in a header.
+        """
+        if not re.fullmatch(r"[\x21-\x7e]+", token.get_secret_value()):
+            raise ConfigurationError("ALMANAC_TMDB_TOKEN must be one word of plain ASCII.")
+        self._client = client
+        self._base_url = base_url.rstrip("/")
+        self._token = token
+        self._policy = tmdb_policy(client.settings)
+
+    def fetch_title(self, media_type: MediaType, tmdb_id: int, *, etag: str | None = None) -> TmdbAnswer:
+        """One title with credits and external ids.
+
+        `etag` is that of the answer already held; TMDB then answers 304 if nothing changed.
+
+        Raises:
+            ConfigurationError: TMDB does not accept the token.
+            RetriableError: no usable answer after the retries.
+            AlmanacError: as `PoliteClient.get_as`.
+        """
+        headers = {"Accept": "application/json", "Authorization": f"Bearer {self._token.get_secret_value()}"}
+        if etag is not None:
+            headers["If-None-Match"] = etag
+        try:
+            return self._client.get_as(
+                f"{self._base_url}/{media_type}/{tmdb_id:d}?append_to_response=credits,external_ids",
+                parse=_answer,
+                path_class=f"tmdb {media_type}",
+                headers=headers,
+                policy=self._policy,
+            )
+        except NotFoundError:
+            return TmdbAnswer(404, None, None, None)
+        except ConfigurationError:
+            raise ConfigurationError(
+                "TMDB does not accept the token in ALMANAC_TMDB_TOKEN. "
+                "It must be the API Read Access Token from your TMDB account's API settings."
+            ) from None
+
+
+def _answer(response: Response) -> TmdbAnswer:
+    etag, max_age_seconds = response.headers.get("ETag"), _max_age_seconds(response)
+    if response.status == 304:
+        return TmdbAnswer(304, None, etag, max_age_seconds)
+    try:
+        payload = response.body.decode()
+        usable = response.status == 200 and isinstance(json.loads(payload), dict)
+    except (ValueError, RecursionError):
+        usable = False
+    if not usable:
+        raise RetriableError("TMDB answered with something that is not a JSON object")
+    return TmdbAnswer(200, payload, etag, max_age_seconds)
+
+
+def _max_age_seconds(response: Response) -> int | None:
+    match = re.search(r"\bmax-age=([0-9]{1,12})", response.headers.get("Cache-Control", ""))
+    return None if match is None else min(int(match[1]), MAX_AGE_SECONDS)
