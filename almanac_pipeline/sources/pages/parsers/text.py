@@ -12,11 +12,9 @@ import re
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-# Groups of three behind a separator, or bare digits; the K and M of abbreviated numbers disqualify,
-# because "23.4K" is not a count. At most 15 digits, so that no string is too long for int().
-_COUNT = re.compile(
-    r"(?<![0-9.,])([0-9]{1,3}(?:[,.\u00a0\u2009\u202f'\u2019][0-9]{3}){1,4}|[0-9]{1,15})(?![0-9]|[.,][0-9]|\s?[KkMm]\b)"
-)
+_NUMBER = re.compile(r"[0-9](?:[0-9.,\u00a0\u2009\u202f'\u2019]*[0-9])?(?:\s?[KkMm]\b)?")
+# Bare digits or groups of three behind a separator; at most 15 digits, so that int() takes any of them.
+_COUNT = re.compile(r"[0-9]{1,15}|[0-9]{1,3}(?:[.,\u00a0\u2009\u202f'\u2019][0-9]{3}){1,4}")
 _SEPARATORS = re.compile(r"[^0-9]")
 _TRAILING_YEAR = re.compile(r"^(.*\S)\s\(([0-9]{4})\)$", re.DOTALL)
 _RATED_CLASS = re.compile(r"(?:^|\s)rated-([0-9]{1,2})(?=\s|$)")
@@ -31,11 +29,9 @@ def clean(value: str) -> str:
 
 
 def read_count(value: str | None) -> int | None:
-    """The first whole number of a text: "1,615,704 people" is 1615704, "23.4K" is None."""
-    if not value:
-        return None
-    match = _COUNT.search(value)
-    return int(_SEPARATORS.sub("", match[1])) if match else None
+    """The first number of a text if it is a whole one: "1,615,704 people" is 1615704, "23.4K" is None."""
+    match = _NUMBER.search(value) if value else None
+    return int(_SEPARATORS.sub("", match[0])) if match and _COUNT.fullmatch(match[0]) else None
 
 
 def split_title(name: str) -> tuple[str, int | None]:
