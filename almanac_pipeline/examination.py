@@ -90,10 +90,10 @@ def _page_policy(settings: Settings) -> Finding:
     from almanac_pipeline.sources.policy import require_page_fetching
 
     try:
-        require_page_fetching(settings)
+        require_page_fetching(settings, settings.letterboxd_url)
     except AlmanacError as error:
         return Finding("pages", None, str(error))
-    return Finding("pages", True, f"fetching is allowed from {settings.letterboxd_url}; robots.txt is obeyed")
+    return Finding("pages", True, f"may be fetched from {settings.letterboxd_url}; robots.txt is obeyed")
 
 
 def _tmdb(settings: Settings) -> Finding:

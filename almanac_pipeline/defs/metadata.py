@@ -53,3 +53,25 @@ def histogram_picture(counts: Sequence[int]) -> dg.MarkdownMetadataValue:
     )
     encoded = base64.b64encode(svg.encode()).decode()
     return dg.MetadataValue.md(f"![How the stars are spread](data:image/svg+xml;base64,{encoded})")
+
+
+def changes_table(changes: Sequence[Any]) -> dg.MarkdownMetadataValue:
+    """The latest changes of opinions (`warehouse.opinions.LatestChange`) as a Markdown table."""
+
+    def opinion(rating: Any, liked: Any, favorite: Any) -> str:
+        marks = " ".join([*(["♥"] if liked else []), *(["favourite"] if favorite else [])])
+        return f"{rating if rating is not None else '–'} {marks}".strip()
+
+    return markdown_table(
+        [
+            {
+                "member": change.username,
+                "film": change.title,
+                "year": change.release_year,
+                "what": change.kind,
+                "before": opinion(change.old_rating, change.old_liked, change.old_favorite),
+                "after": opinion(change.new_rating, change.new_liked, change.new_favorite),
+            }
+            for change in changes
+        ]
+    )

@@ -28,16 +28,17 @@ class Almanac(dg.ConfigurableResource):
     def pages(self, run_id: str) -> Iterator[PagesSource]:
         """The public pages, through the polite client."""
         with PoliteClient.open(self.settings, self.database_url, run_id=run_id) as client:
-            yield PagesSource.open(client, self.settings)
+            yield PagesSource(client, self.settings.letterboxd_url)
 
     @contextmanager
     def tmdb(self, run_id: str) -> Iterator[TmdbClient | None]:
         """TMDB, or None without a token."""
-        if self.settings.tmdb_token is None:
+        settings = self.settings
+        if settings.tmdb_token is None:
             yield None
             return
-        with PoliteClient.open(self.settings, self.database_url, run_id=run_id) as client:
-            yield TmdbClient.open(client, self.settings)
+        with PoliteClient.open(settings, self.database_url, run_id=run_id) as client:
+            yield TmdbClient(client, settings.tmdb_url, settings.tmdb_token)
 
 
 @contextmanager
