@@ -54,6 +54,7 @@ MAX_WAIT_SECONDS = 120.0
 # The read time-out is per packet; a body that drips may take this many time-outs in all.
 BODY_TIMEOUTS = 4
 BACKOFF_SECONDS = 1.0
+CONNECT_SECONDS = 15.0
 CHUNK_BYTES = 65_536
 REDIRECTS = frozenset({301, 302, 303, 307, 308})
 
@@ -147,6 +148,7 @@ class PoliteClient:
         run_id: str | None = None,
         *,
         backoff_seconds: float = BACKOFF_SECONDS,
+        connect_seconds: float = CONNECT_SECONDS,
     ) -> PoliteClient:
         """A client whose limits, blocks and request log live in the database at `database_url`.
 
@@ -168,7 +170,7 @@ class PoliteClient:
             settings, pool, HostLimiter(database_url), run_id=run_id, backoff_seconds=backoff_seconds
         )
         try:
-            pool.open(wait=True, timeout=15)
+            pool.open(wait=True, timeout=connect_seconds)
         except PoolTimeout:
             pool.close()
             raise WarehouseError(

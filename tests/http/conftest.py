@@ -1,0 +1,3 @@
+"""The scripted site for this folder's tests."""
+
+from tests.http.fake_site import site as site
