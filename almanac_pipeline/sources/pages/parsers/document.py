@@ -172,6 +172,8 @@ def require_text(body: bytes) -> None:
 
 def is_truncated(body: bytes) -> bool:
     """Whether a whole page was begun and not ended. A fragment, which begins with neither, is not."""
+    if b"</html" in body[-1024:].lower():
+        return False
     return _WHOLE_PAGE.search(body, 0, 65_536) is not None and b"</html" not in body.lower()
 
 

@@ -25,6 +25,7 @@ from almanac_pipeline.sources.pages.parsers.text import (
 
 # `:is`, because a plain selector list returns an element once for every part that it matches.
 _CARRIERS = ":is([data-item-slug], [data-film-slug], [data-item-link], [data-film-link])"
+_SLUG_ATTRIBUTES = ("data-item-slug", "data-film-slug", "data-item-link", "data-film-link", "data-target-link")
 _BARE_CARRIERS = '[data-target-link^="/film/"]'
 """Before anything else a poster said where it leads; on member pages that may be the member's own entry."""
 
@@ -52,8 +53,8 @@ class Poster:
         """The first of `names`, in that order, that any carrier or the container has with a value."""
         for name in names:
             for node in (*self.carriers, self.container):
-                value = node.attributes.get(name)
-                if value and value.strip():
+                value = node.attrs.get(name)
+                if value and not value.isspace():
                     return value
         return None
 
@@ -118,7 +119,7 @@ class Poster:
         if marks is not None:
             rating, liked = read_marks(marks)
         if rating is None:
-            half_star_count = int_of(clean(self.container.attributes.get("data-owner-rating") or ""))
+            half_star_count = int_of(clean(self.container.attrs.get("data-owner-rating") or ""))
             rating = _stars_or_raise(half_star_count) if half_star_count is not None else None
         return rating, bool(liked)
 
@@ -136,14 +137,7 @@ def posters(tree: LexborHTMLParser, scope: str | None = None) -> Iterator[Poster
     outside: dict[int, bool] = {}
     slugs: set[str] = set()
     for node in carriers_in(root):
-        attributes = node.attributes
-        slug = (
-            film_slug(attributes.get("data-item-slug"))
-            or film_slug(attributes.get("data-film-slug"))
-            or film_slug(attributes.get("data-item-link"))
-            or film_slug(attributes.get("data-film-link"))
-            or film_slug(attributes.get("data-target-link"))
-        )
+        slug = next(filter(None, (film_slug(node.attrs.get(name)) for name in _SLUG_ATTRIBUTES)), None)
         if slug is None:
             continue
         container, is_item = _container(node)
@@ -181,7 +175,7 @@ def read_marks(marks: LexborNode) -> tuple[float | None, bool]:
     """
     rating, liked = None, False
     for node in marks.css("[class]"):
-        names = (node.attributes.get("class") or "").split()
+        names = (node.attrs.get("class") or "").split()
         if "icon-liked" in names or "liked-micro" in names:
             liked = liked or "icon-status-off" not in names
         if "rating" in names:
@@ -198,7 +192,7 @@ def read_rating(node: LexborNode) -> float | None:
     Raises:
         LayoutChangedError: it says something else.
     """
-    half_star_count = rated_class(node.attributes.get("class") or "")
+    half_star_count = rated_class(node.attrs.get("class") or "")
     if half_star_count is not None:
         return _stars_or_raise(half_star_count)
     picture = node.css_first("svg[aria-label]")
@@ -222,7 +216,7 @@ def _container(node: LexborNode) -> tuple[LexborNode, bool]:
     while ancestor.is_element_node:
         if ancestor.tag in ("li", "tr"):
             return ancestor, True
-        names = (ancestor.attributes.get("class") or "").split()
+        names = (ancestor.attrs.get("class") or "").split()
         if not _CONTAINER_CLASSES.isdisjoint(names):
             return ancestor, True
         if "react-component" in names or "film-poster" in names:
