@@ -57,3 +57,11 @@ class ConfigurationError(AlmanacError):
 
 class WarehouseError(AlmanacError):
     """PostgreSQL cannot be started, reached or migrated."""
+
+
+class DbtError(AlmanacError):
+    """dbt could not parse or build; the message names the model or test and says what it said."""
+
+
+class HeldBackError(AlmanacError):
+    """A cohort's data contradicts itself: it keeps its last good rows until the audit passes."""

@@ -180,8 +180,7 @@ def fit_circle(
 
 def _sums(index: Indices, values: Floats, size: int) -> Floats:
     """(size,) sum of `values` per index."""
-    sums: Floats = np.bincount(index, weights=values, minlength=size)
-    return sums
+    return np.asarray(np.bincount(index, weights=values, minlength=size), dtype=np.float64)
 
 
 def _crowd_offset(average: Floats | None, ratings: Floats | None, raters: NDArray[np.intp]) -> Floats | None:

@@ -124,7 +124,7 @@ def rank_intervals(
 
 
 def tiers(estimate: Floats, sd: Floats) -> Integers:
-    """Tiers of films in ranking order, from 1; a new one opens where the film is unlikely to beat its first."""
+    """Tiers, from 1, of films in ranking order; one unlikely to beat its tier's first opens the next."""
     result = np.empty(estimate.size, dtype=np.int64)
     first, tier = 0, 1
     while first < estimate.size:

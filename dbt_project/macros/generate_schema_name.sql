@@ -1,0 +1,4 @@
+{# The schemas are named staging, intermediate and almanac, without dbt's usual prefix. #}
+{% macro generate_schema_name(custom_schema_name, node) -%}
+    {{ (custom_schema_name or target.schema) | trim }}
+{%- endmacro %}

@@ -1,0 +1,23 @@
+{{ config(
+    tags=['before_statistics'], materialized='incremental', incremental_strategy='append',
+    on_schema_change='append_new_columns', pre_hook='{{ delete_requested() }}',
+    indexes=[{'columns': ['cohort_id', 'user_id'], 'unique': true}]
+) }}
+
+with members as (
+    select * from {{ ref('int_current_members') }}
+    where {{ is_requested() }}
+),
+
+final as (
+    select
+        cohort_id,
+        cohort,
+        user_id,
+        username,
+        stated_ratings_count,
+        stated_likes_count
+    from members
+)
+
+select * from final

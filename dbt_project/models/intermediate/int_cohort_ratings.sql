@@ -1,0 +1,58 @@
+{{ config(
+    tags=['before_statistics'], materialized='incremental', incremental_strategy='append',
+    on_schema_change='append_new_columns', pre_hook='{{ delete_requested() }}', post_hook='analyze {{ this }}',
+    indexes=[{'columns': ['cohort_id', 'film_id']}]
+) }}
+
+with members as (
+    select * from {{ ref('int_cohort_members') }}
+    where {{ is_requested() }}
+),
+
+ratings as (
+    select * from {{ ref('stg_raw__ratings') }}
+    where removed_at is null
+),
+
+diary_entries as (
+    select * from {{ ref('stg_raw__diary_entries') }}
+    where removed_at is null and film_id is not null
+),
+
+opinions as (
+    select
+        members.cohort_id,
+        members.user_id,
+        ratings.film_id,
+        ratings.rating,
+        ratings.liked,
+        ratings.favorite,
+        ratings.rated_at
+    from members
+    inner join ratings on members.user_id = ratings.user_id
+),
+
+viewings as (
+    select distinct
+        members.cohort_id,
+        members.user_id,
+        diary_entries.film_id
+    from members
+    inner join diary_entries on members.user_id = diary_entries.user_id
+),
+
+final as (
+    select
+        cohort_id,
+        user_id,
+        film_id,
+        opinions.rating,
+        opinions.rated_at,
+        coalesce(opinions.liked, false) as liked,
+        coalesce(opinions.favorite, false) as favorite,
+        viewings.film_id is not null as logged
+    from opinions
+    full outer join viewings using (cohort_id, user_id, film_id)
+)
+
+select * from final

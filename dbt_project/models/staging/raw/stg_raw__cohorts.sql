@@ -1,0 +1,6 @@
+select
+    cohort_id,
+    slug as cohort,
+    label,
+    status
+from {{ source('raw', 'cohorts') }}

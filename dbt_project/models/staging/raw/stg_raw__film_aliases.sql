@@ -1,0 +1,5 @@
+select
+    kind,
+    value,
+    film_id
+from {{ source('raw', 'film_aliases') }}

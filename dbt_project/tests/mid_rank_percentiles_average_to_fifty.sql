@@ -1,0 +1,28 @@
+-- One row of insights per row of statistics; mid-rank percentiles average to 50 whatever the ties.
+with stats as (
+    select
+        cohort,
+        count(*) as films
+    from {{ ref('cohort_film_stats') }}
+    where {{ is_publishable() }}
+    group by cohort
+),
+
+insights as (
+    select
+        cohort,
+        count(*) as films,
+        avg(score_percentile) as score_percentile,
+        avg(watcher_percentile) as watcher_percentile
+    from {{ ref('ranking_insights') }}
+    where {{ is_publishable() }}
+    group by cohort
+)
+
+select cohort
+from stats
+full outer join insights using (cohort)
+where
+    stats.films is distinct from insights.films
+    or abs(insights.score_percentile - 50) > 1e-6
+    or abs(insights.watcher_percentile - 50) > 1e-6
