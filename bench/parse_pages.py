@@ -79,14 +79,16 @@ def generated_page(number: int) -> bytes:
             f'data-item-name="Invented Film {index} ({1950 + index})" data-item-slug="{slug}" '
             f"data-item-link=\"/film/{slug}/\" data-postered-identifier='{identifier}' "
             f'data-details-endpoint="/film/{slug}/json/" data-image-width="70" data-image-height="105">'
-            f'<div class="poster film-poster"><img class="image" alt="Invented Film {index}"><span class="frame">'
-            f'<span class="frame-title"></span></span></div></div><p class="poster-viewingdata">{stars}{heart}</p></li>'
+            f'<div class="poster film-poster"><img class="image" alt="Invented Film {index}">'
+            f'<span class="frame"><span class="frame-title"></span></span></div></div>'
+            f'<p class="poster-viewingdata">{stars}{heart}</p></li>'
         )
     chunks = "".join(f'<link rel="modulepreload" href="/static/js/{n}.js">' for n in range(120))
     return (
-        f'<!DOCTYPE html><html><head><meta property="og:url" content="https://letterboxd.com/ada/films/">{chunks}</head>'
-        f'<body class="films-watched" data-owner="ada"><div id="content-nav"><h1 class="section-heading">'
-        f'<span class="tooltip" title="288 films">Watched</span></h1></div><ul class="grid">{"".join(items)}</ul>'
+        f'<!DOCTYPE html><html><head><meta property="og:url" content="https://letterboxd.com/ada/films/">'
+        f'{chunks}</head><body class="films-watched" data-owner="ada"><div id="content-nav">'
+        f'<h1 class="section-heading"><span class="tooltip" title="288 films">Watched</span></h1></div>'
+        f'<ul class="grid">{"".join(items)}</ul>'
         f'<div class="pagination"><a class="next" href="/ada/films/page/2/">Older</a></div></body></html>'
     ).encode()
 

@@ -58,7 +58,7 @@ def test_letters_of_every_script_are_printed_as_they_are(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize(
-    "content, reason",
+    ("content", "reason"),
     [
         (b"", "empty"),
         (b"\x00" * 64, "NUL"),
@@ -81,7 +81,8 @@ def test_what_cannot_be_parsed_ends_with_one_line_that_says_why(
     assert result.exit_code == 1
     assert result.stdout == ""
     assert len(result.stderr.splitlines()) == 1
-    assert reason in result.stderr and "page.html" in result.stderr
+    assert reason in result.stderr
+    assert "page.html" in result.stderr
 
 
 def test_a_missing_file_and_a_folder_end_with_one_line(tmp_path: Path) -> None:

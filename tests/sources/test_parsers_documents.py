@@ -1,5 +1,7 @@
 """Answers that are no page at all, and pages that are not the page asked for."""
 
+# ruff: noqa: E501 - markup is easier to read unbroken
+
 from __future__ import annotations
 
 import dataclasses
@@ -23,7 +25,7 @@ def whole(title: str, content: str = "", classes: str = "") -> bytes:
 
 
 @pytest.mark.parametrize(
-    "title, content",
+    ("title", "content"),
     [
         ("Just a moment...", "<p>Enable JavaScript and cookies to continue</p>"),
         ("Access denied | letterboxd.com used Cloudflare to restrict access", ""),
@@ -81,7 +83,7 @@ def test_no_message_carries_the_title_of_the_page() -> None:
 
 
 @pytest.mark.parametrize(
-    "path, kind",
+    ("path", "kind"),
     [
         ("/ada/", "profile"),
         ("/ada/films/", "films"),
@@ -115,7 +117,7 @@ def test_the_page_asked_for_passes_whatever_the_letter_case() -> None:
 
 
 @pytest.mark.parametrize(
-    "kind, owner, path",
+    ("kind", "owner", "path"),
     [
         ("likes", "ada_l", "/ada_l/films/"),
         ("films", "bob", "/bob/films/"),
@@ -149,7 +151,7 @@ def test_a_page_may_leave_its_number_out_of_its_address_but_not_name_another() -
 
 
 @pytest.mark.parametrize(
-    "text, count",
+    ("text", "count"),
     [
         ("1,615,704 people", 1615704),
         ("50,479\u00a0followers", 50479),
@@ -171,7 +173,7 @@ def test_counts_are_read_with_their_separators_and_abbreviations_are_not_counts(
 
 
 @pytest.mark.parametrize(
-    "name, title, year",
+    ("name", "title", "year"),
     [
         ("Salt (2001)", "Salt", 2001),
         ("Of Tides (and Wires) (2004)", "Of Tides (and Wires)", 2004),
@@ -189,7 +191,7 @@ def test_only_a_trailing_year_in_brackets_is_the_year(name: str, title: str, yea
 
 
 @pytest.mark.parametrize(
-    "value, slug",
+    ("value", "slug"),
     [
         ("/film/salt/", "salt"),
         ("salt", "salt"),

@@ -1,5 +1,7 @@
 """Traps of film pages, film JSON and histograms."""
 
+# ruff: noqa: E501 - markup is easier to read unbroken
+
 from __future__ import annotations
 
 import json
@@ -100,7 +102,7 @@ def test_a_link_to_tmdb_in_a_review_is_not_the_films_own() -> None:
 
 
 @pytest.mark.parametrize(
-    "text, minutes",
+    ("text", "minutes"),
     [("147&nbsp;mins", 147), ("1 min", 1), ("1,234&nbsp;mins", 1234), ("", None), ("0 mins", None)],
 )
 def test_the_runtime_is_read_with_separators_and_in_the_singular(text: str, minutes: int | None) -> None:
@@ -232,7 +234,8 @@ def test_levels_are_told_by_their_label_and_not_by_their_place() -> None:
     rows = new_histogram().split("<tr class=")
     shuffled = "<tr class=".join([rows[0], rows[2], rows[1], *rows[3:]])
     histogram = parse_histogram(shuffled.encode())
-    assert histogram is not None and histogram.counts == COUNTS
+    assert histogram is not None
+    assert histogram.counts == COUNTS
 
 
 def test_a_blank_body_is_a_film_without_ratings() -> None:

@@ -1,5 +1,7 @@
 """Traps of people's tables, profiles and diaries."""
 
+# ruff: noqa: E501 - markup is easier to read unbroken
+
 from __future__ import annotations
 
 from datetime import date

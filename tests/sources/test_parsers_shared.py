@@ -149,7 +149,8 @@ def test_diary_rows_equal_an_independent_reading(shared_dir: Path) -> None:
         day = re.search(r"/for/(\d{4})/(\d{2})/(\d{2})/", markup)
         slug = re.search(r'data-item-slug="([^"]+)"', markup)
         rated = re.search(r"rated-([0-9]+)", markup)
-        assert day and slug
+        assert day
+        assert slug
         expected.append(
             (
                 row["data-viewing-id"],
@@ -186,7 +187,8 @@ def test_feed_entries_equal_an_independent_reading(shared_dir: Path) -> None:
                 for tag in ("guid", "tmdb:movieId", "letterboxd:memberRating")
             ]
             slug = re.search(r"/film/([^/]+)/</link>", item)
-            assert all(fields) and slug
+            assert all(fields)
+            assert slug
             guid, tmdb_id, rating = (field[1] for field in fields if field)
             expected.append((guid, slug[1], ["movie", int(tmdb_id)], float(rating)))
     entries = parse_any(xml.encode())["entries"]

@@ -9,7 +9,7 @@ from selectolax.lexbor import LexborNode
 
 from almanac_pipeline.errors import LayoutChangedError
 from almanac_pipeline.sources.pages.parsers.document import Document, open_document
-from almanac_pipeline.sources.pages.parsers.posters import Poster, carriers_in, read_marks
+from almanac_pipeline.sources.pages.parsers.posters import Poster, carriers_in, class_names, read_marks
 from almanac_pipeline.sources.pages.parsers.text import clean, film_slug, half_stars, int_of, path_segments
 from almanac_pipeline.sources.records import DiaryPage, DiaryRow, FilmItem
 
@@ -90,7 +90,7 @@ def _is_on(cell: LexborNode | None) -> bool:
     if cell is None:
         return False
     icon = cell.css_first(".has-icon, a")
-    return icon is not None and "icon-status-off" not in (*_names(cell), *_names(icon))
+    return icon is not None and "icon-status-off" not in (*class_names(cell), *class_names(icon))
 
 
 def _opinion(row: LexborNode) -> tuple[float | None, bool]:
@@ -105,11 +105,7 @@ def _opinion(row: LexborNode) -> tuple[float | None, bool]:
                 half_stars(half_star_count) if half_star_count is not None and half_star_count <= 10 else None
             )
     cell = _cell(row, "like")
-    return rating, cell is not None and "icon-status-off" not in _names(cell) and read_marks(cell)[1]
-
-
-def _names(node: LexborNode) -> list[str]:
-    return (node.attributes.get("class") or "").split()
+    return rating, cell is not None and "icon-status-off" not in class_names(cell) and read_marks(cell)[1]
 
 
 def _viewing_id(row: LexborNode) -> str | None:

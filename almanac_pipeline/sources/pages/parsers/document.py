@@ -90,7 +90,8 @@ _FRAGMENT_MARKS: tuple[tuple[str, PageKind], ...] = (
     ("#diary-table, tr.diary-entry-row", "diary"),
     ("table.member-table, table.person-table", "following"),
     (".js-watchlist-content, .js-watchlist-count", "watchlist"),
-    (".js-list-entries, .numbered-list-item, li.film-detail", "list"),
+    (".js-list-entries, .numbered-list-item, [data-object-id^=filmListEntry], [data-list-index]", "list"),
+    ("li.film-detail", "list"),
     ("#favourites", "profile"),
     ("li.griditem, li.poster-container", "films"),
     ("ul.poster-list > li.posteritem", "likes"),
@@ -144,7 +145,7 @@ def open_document(body: bytes, expected: tuple[PageKind, ...] = ()) -> Document:
         WrongPageError: no page of a known kind, or none of the expected ones.
     """
     require_text(body)
-    tree = LexborHTMLParser(body.decode("utf-8", errors="replace"))
+    tree = LexborHTMLParser(body.decode("utf-8-sig", errors="replace"))
     canonical_url = _canonical_url(tree)
     _refuse_other_answers(tree, body, canonical_url)
     if is_truncated(body):

@@ -6,7 +6,7 @@ from typing import Literal, cast
 
 from almanac_pipeline.errors import LayoutChangedError
 from almanac_pipeline.sources.pages.parsers.document import Document, PageKind, open_document
-from almanac_pipeline.sources.pages.parsers.posters import Poster, has_shells, posters
+from almanac_pipeline.sources.pages.parsers.posters import Poster, class_names, has_shells, posters
 from almanac_pipeline.sources.pages.parsers.text import int_of, path_segments, read_count
 from almanac_pipeline.sources.records import FilmGrid, FilmItem
 
@@ -68,7 +68,7 @@ def _list_position(poster: Poster) -> int | None:
     if printed is not None:
         return read_count(printed.text())
     index = int_of(poster.attribute("data-list-index"))
-    ranked = "numbered-list-item" in (poster.container.attributes.get("class") or "").split()
+    ranked = "numbered-list-item" in class_names(poster.container)
     return index + 1 if ranked and index is not None else None
 
 

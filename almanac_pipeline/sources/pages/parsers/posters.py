@@ -25,9 +25,15 @@ from almanac_pipeline.sources.pages.parsers.text import (
 
 # `:is`, because a plain selector list returns an element once for every part that it matches.
 _CARRIERS = ":is([data-item-slug], [data-film-slug], [data-item-link], [data-film-link])"
-_SLUG_ATTRIBUTES = ("data-item-slug", "data-film-slug", "data-item-link", "data-film-link", "data-target-link")
 _BARE_CARRIERS = '[data-target-link^="/film/"]'
 """Before anything else a poster said where it leads; on member pages that may be the member's own entry."""
+_SLUG_ATTRIBUTES = (
+    "data-item-slug",
+    "data-film-slug",
+    "data-item-link",
+    "data-film-link",
+    "data-target-link",
+)
 
 _SHELLS = ":is(li.griditem, li.posteritem, li.poster-container, li.film-detail, .film-poster)"
 
@@ -37,6 +43,7 @@ _OUTSIDE_IDS = frozenset(("favourites", "recent-activity"))
 _CONTAINER_CLASSES = frozenset(("griditem", "posteritem", "poster-container", "film-detail", "listitem"))
 _POSTER_PREFIX = "Poster for "
 
+_DETAIL_CLASSES = frozenset(("film-detail", "listitem"))
 OPINION = ".poster-viewingdata"
 _DETAIL_OPINION = ".film-detail-meta, .film-detail-content, .content-reactions-strip"
 
@@ -114,14 +121,14 @@ class Poster:
         Raises:
             LayoutChangedError: there is a rating that we cannot read.
         """
-        marks = self.container.css_first(OPINION) or self.container.css_first(_DETAIL_OPINION)
-        rating = liked = None
-        if marks is not None:
-            rating, liked = read_marks(marks)
+        marks = self.container.css_first(OPINION)
+        if marks is None and not _DETAIL_CLASSES.isdisjoint(class_names(self.container)):
+            marks = self.container.css_first(_DETAIL_OPINION)
+        rating, liked = read_marks(marks) if marks is not None else (None, False)
         if rating is None:
             half_star_count = int_of(clean(self.container.attrs.get("data-owner-rating") or ""))
             rating = _stars_or_raise(half_star_count) if half_star_count is not None else None
-        return rating, bool(liked)
+        return rating, liked
 
 
 def posters(tree: LexborHTMLParser, scope: str | None = None) -> Iterator[Poster]:
@@ -137,7 +144,7 @@ def posters(tree: LexborHTMLParser, scope: str | None = None) -> Iterator[Poster
     outside: dict[int, bool] = {}
     slugs: set[str] = set()
     for node in carriers_in(root):
-        slug = next(filter(None, (film_slug(node.attrs.get(name)) for name in _SLUG_ATTRIBUTES)), None)
+        slug = _slug(node)
         if slug is None:
             continue
         container, is_item = _container(node)
@@ -156,6 +163,14 @@ def posters(tree: LexborHTMLParser, scope: str | None = None) -> Iterator[Poster
             yield poster
 
 
+def _slug(carrier: LexborNode) -> str | None:
+    for name in _SLUG_ATTRIBUTES:
+        slug = film_slug(carrier.attrs.get(name))
+        if slug is not None:
+            return slug
+    return None
+
+
 def carriers_in(root: LexborHTMLParser | LexborNode) -> list[LexborNode]:
     """The elements below `root` that name a film, in page order."""
     return root.css(_CARRIERS) or root.css(_BARE_CARRIERS)
@@ -167,6 +182,11 @@ def has_shells(tree: LexborHTMLParser) -> bool:
     return any(not _is_outside(node, outside) for node in tree.css(_SHELLS))
 
 
+def class_names(node: LexborNode) -> list[str]:
+    """The classes of an element."""
+    return (node.attrs.get("class") or "").split()
+
+
 def read_marks(marks: LexborNode) -> tuple[float | None, bool]:
     """(rating, liked) in an element that holds one film's marks.
 
@@ -175,7 +195,7 @@ def read_marks(marks: LexborNode) -> tuple[float | None, bool]:
     """
     rating, liked = None, False
     for node in marks.css("[class]"):
-        names = (node.attrs.get("class") or "").split()
+        names = class_names(node)
         if "icon-liked" in names or "liked-micro" in names:
             liked = liked or "icon-status-off" not in names
         if "rating" in names:
@@ -216,7 +236,7 @@ def _container(node: LexborNode) -> tuple[LexborNode, bool]:
     while ancestor.is_element_node:
         if ancestor.tag in ("li", "tr"):
             return ancestor, True
-        names = (ancestor.attrs.get("class") or "").split()
+        names = class_names(ancestor)
         if not _CONTAINER_CLASSES.isdisjoint(names):
             return ancestor, True
         if "react-component" in names or "film-poster" in names:
@@ -236,11 +256,10 @@ def _is_outside(container: LexborNode, known: dict[int, bool]) -> bool:
     if answer is None:
         answer, node = False, container
         while node is not None and node.is_element_node:
-            attributes = node.attributes
             if (
                 node.tag in _OUTSIDE_TAGS
-                or attributes.get("id") in _OUTSIDE_IDS
-                or not _OUTSIDE_CLASSES.isdisjoint((attributes.get("class") or "").split())
+                or node.id in _OUTSIDE_IDS
+                or not _OUTSIDE_CLASSES.isdisjoint(class_names(node))
             ):
                 answer = True
                 break

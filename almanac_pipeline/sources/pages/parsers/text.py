@@ -25,7 +25,7 @@ _UNSTORABLE = re.compile(r"[\x00\ud800-\udfff]")
 
 def clean(value: str) -> str:
     """`value` stripped, and without NULs and lone surrogates, which neither UTF-8 nor PostgreSQL can hold."""
-    return _UNSTORABLE.sub("", value).strip()
+    return value.strip() if value.isprintable() else _UNSTORABLE.sub("", value).strip()
 
 
 def read_count(value: str | None) -> int | None:
