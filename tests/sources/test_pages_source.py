@@ -1,0 +1,314 @@
+"""The pages source against the stand-in site: right pages, lazily, and nothing taken for what it is not."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from almanac_pipeline.errors import (
+    BlockedError,
+    ConfigurationError,
+    LayoutChangedError,
+    NotFoundError,
+    PermanentError,
+    RetriableError,
+    WrongPageError,
+)
+from almanac_pipeline.http.client import PoliteClient
+from almanac_pipeline.sandbox.generate import generate
+from almanac_pipeline.sandbox.options import GeneratedWorld, SandboxOptions
+from almanac_pipeline.sandbox.server import SandboxServer
+from almanac_pipeline.settings import LETTERBOXD_URL, Settings
+from almanac_pipeline.sources.pages.source import PagesSource
+from almanac_pipeline.sources.policy import describe_page_fetching, require_page_fetching
+from almanac_pipeline.sources.protocol import Grid, Source
+from tests.http.fake_site import Answer, FakeSite
+
+SETTINGS = Settings(_env_file=None, authorised=False, contact=None, http_timeout_seconds=5)
+
+
+@pytest.fixture(scope="module")
+def world_size() -> GeneratedWorld:
+    return GeneratedWorld(seed=11, members=30, films=400, ratings=90)
+
+
+@pytest.fixture
+def sandbox(world_size: GeneratedWorld) -> Iterator[SandboxServer]:
+    with SandboxServer(generate(world_size)) as server:
+        yield server
+
+
+@pytest.fixture
+def client(database_url: str) -> Iterator[PoliteClient]:
+    with PoliteClient.open(SETTINGS, database_url, backoff_seconds=0.01) as opened:
+        yield opened
+
+
+@pytest.fixture
+def source(client: PoliteClient, sandbox: SandboxServer) -> PagesSource:
+    return PagesSource(client, sandbox.url)
+
+
+@pytest.fixture
+def member(sandbox: SandboxServer) -> str:
+    """Who rated most: more than two pages."""
+    return str(max(sandbox.members(), key=lambda one: len(one["ratings"]))["username"])
+
+
+def served(sandbox: SandboxServer, kind: str) -> int:
+    count = sandbox.report()["by_kind"].get(kind, 0)
+    assert isinstance(count, int)
+    return count
+
+
+def test_it_is_a_source(source: PagesSource) -> None:
+    as_source: Source = source
+    assert as_source.name == "pages"
+
+
+def test_every_rating_of_a_member_is_read(source: PagesSource, sandbox: SandboxServer, member: str) -> None:
+    truth = sandbox.member(member)
+    pages = list(source.read_grid(member.upper(), "rated"))
+    assert [len(page.items) for page in pages[:-1]] == [72] * (len(pages) - 1)
+    assert len(pages) > 2
+    assert {item.uid: item.rating for page in pages for item in page.items} == truth["ratings"]
+    assert pages[0].total == len(truth["ratings"])
+
+
+def test_newest_ratings_come_first(source: PagesSource, sandbox: SandboxServer, member: str) -> None:
+    truth = sandbox.member(member)
+    pages = source.read_grid(member, "rated_by_date")
+    assert [item.uid for page in pages for item in page.items] == list(truth["ratings"])
+
+
+def test_likes_and_unrated_likes_are_read(source: PagesSource, sandbox: SandboxServer, member: str) -> None:
+    truth = sandbox.member(member)
+    likes = [item for page in source.read_grid(member, "likes") for item in page.items]
+    unrated = [item for page in source.read_grid(member, "likes_unrated") for item in page.items]
+    assert [item.uid for item in likes] == truth["likes"]
+    assert {item.uid for item in unrated} == set(truth["likes"]) - set(truth["ratings"])
+    assert all(item.liked for item in likes + unrated)
+
+
+def test_following_is_read_over_all_its_pages(source: PagesSource, sandbox: SandboxServer) -> None:
+    pages = list(source.read_following(sandbox.world.seed_member))
+    names = [person.username.lower() for page in pages for person in page.people]
+    assert names == sandbox.member(sandbox.world.seed_member)["following"]
+    assert len(pages) > 1
+
+
+def test_profile_film_and_histogram_are_read(
+    source: PagesSource, sandbox: SandboxServer, member: str
+) -> None:
+    profile = source.read_profile(member)
+    assert [film.uid for film in profile.favorites] == sandbox.member(member)["favorites"]
+    film = source.read_film(profile.favorites[0].slug)
+    assert film.uid == profile.favorites[0].uid
+    assert film.histogram_url is not None
+    histogram = source.read_histogram(film.histogram_url)
+    assert histogram is not None
+    assert sum(histogram.counts) > 0
+
+
+def test_pages_are_fetched_only_as_they_are_asked_for(
+    source: PagesSource, sandbox: SandboxServer, member: str
+) -> None:
+    pages = source.read_grid(member, "rated")
+    assert served(sandbox, "rated") == 0
+    next(pages)
+    assert served(sandbox, "rated") == 1
+    next(pages)
+    assert served(sandbox, "rated") == 2
+
+
+def test_reading_goes_on_at_a_given_page(source: PagesSource, sandbox: SandboxServer, member: str) -> None:
+    pages = list(source.read_grid(member, "rated"))
+    assert list(source.read_grid(member, "rated", first_page=2)) == pages[1:]
+
+
+def test_a_page_past_the_end_is_one_empty_page(
+    source: PagesSource, sandbox: SandboxServer, member: str
+) -> None:
+    [page] = source.read_grid(member, "rated", first_page=90)
+    assert page.items == ()
+
+
+def test_a_renamed_film_answers_under_its_new_slug(source: PagesSource, sandbox: SandboxServer) -> None:
+    old = sandbox.films()[0]["slug"]
+    sandbox.change(rename_film=[{"film": old, "slug": "another-name"}])
+    assert source.read_film(old).slug == "another-name"
+
+
+def test_a_member_who_is_gone_is_not_found(source: PagesSource) -> None:
+    with pytest.raises(NotFoundError):
+        source.read_profile("nobody-of-this-name")
+
+
+@pytest.mark.parametrize("fault", ["truncate", "reset", "status"])
+def test_a_page_that_came_broken_is_fetched_again(
+    fault: str, source: PagesSource, sandbox: SandboxServer, member: str
+) -> None:
+    sandbox.fault(fault, kind="rated", times=1)
+    first = next(source.read_grid(member, "rated"))
+    assert len(first.items) == 72
+    assert served(sandbox, "rated") == 2
+
+
+def test_a_page_that_stays_truncated_fails_after_three_retries(
+    source: PagesSource, sandbox: SandboxServer, member: str
+) -> None:
+    sandbox.fault("truncate", kind="rated", times=None)
+    with pytest.raises(RetriableError):
+        next(source.read_grid(member, "rated"))
+    assert served(sandbox, "rated") == 4
+
+
+def test_another_members_page_is_refused(source: PagesSource, sandbox: SandboxServer, member: str) -> None:
+    sandbox.fault("wrong_owner", kind="rated")
+    with pytest.raises(WrongPageError):
+        next(source.read_grid(member, "rated"))
+
+
+def test_a_challenge_stops_everything(source: PagesSource, sandbox: SandboxServer, member: str) -> None:
+    sandbox.fault("challenge", kind="rated")
+    with pytest.raises(BlockedError):
+        next(source.read_grid(member, "rated"))
+    with pytest.raises(BlockedError):
+        source.read_profile(member)
+    assert served(sandbox, "profile") == 0
+
+
+@pytest.mark.parametrize(("robots", "by_date"), [("permissive", True), ("strict", False)])
+def test_robots_decides_about_the_newest_first_page(
+    robots: str, by_date: bool, client: PoliteClient, world_size: GeneratedWorld
+) -> None:
+    options = SandboxOptions(robots="strict" if robots == "strict" else "permissive")
+    with SandboxServer(generate(world_size), options) as sandbox:
+        source = PagesSource(client, sandbox.url)
+        grids: tuple[Grid, ...] = ("rated", "rated_by_date", "likes", "likes_unrated")
+        assert [source.permits(grid) for grid in grids] == [True, by_date, True, True]
+        if not by_date:
+            with pytest.raises(BlockedError, match=r"robots\.txt"):
+                next(source.read_grid("anybody", "rated_by_date"))
+
+
+@pytest.mark.parametrize("name", ["", "a/b", "../x", "a b", "a%2fb", "ünal", "x" * 41, "a\n"])
+def test_a_name_that_is_no_username_is_never_asked_for(name: str, source: PagesSource) -> None:
+    with pytest.raises(PermanentError):
+        source.read_profile(name)
+
+
+@pytest.mark.parametrize("slug", ["", "a/b", "..", "a?b", "a b", "a%2fb"])
+def test_a_slug_that_is_more_than_a_slug_is_never_asked_for(slug: str, source: PagesSource) -> None:
+    with pytest.raises(PermanentError):
+        source.read_film(slug)
+
+
+@pytest.mark.parametrize("path", ["//evil.example/csi/x", "http://evil.example/", "/other/", "/csi/a b"])
+def test_a_histogram_elsewhere_is_not_fetched(path: str, source: PagesSource) -> None:
+    with pytest.raises(LayoutChangedError):
+        source.read_histogram(path)
+
+
+def grid_page(number: int, slugs: list[str], next_page: int | None, total: int | None = None) -> Answer:
+    """A small page of films in today's markup."""
+    path = "/ann/films/rated/.5-5/" + (f"page/{number}/" if number > 1 else "")
+    items = "".join(
+        f'<li class="griditem"><div class="react-component" data-component-class="LazyPoster" '
+        f'data-item-name="{slug} (2001)" data-item-slug="{slug}" data-item-link="/film/{slug}/"></div>'
+        f'<p class="poster-viewingdata"><span class="rating -micro -darker rated-8"></span></p></li>'
+        for slug in slugs
+    )
+    link = f'<a class="next" href="/ann/films/rated/.5-5/page/{next_page}/">Older</a>' if next_page else ""
+    heading = f'<h1 class="section-heading"><span class="tooltip" title="{total} films"></span></h1>'
+    body = (
+        f'<!DOCTYPE html><html><head><title>Films</title><meta property="og:url" '
+        f'content="https://letterboxd.com{path}"></head><body class="films-watched" data-owner="Ann">'
+        f'<div id="content-nav">{heading if total is not None else ""}</div>'
+        f'<div class="poster-grid"><ul class="grid">{items}</ul></div>'
+        f'<div class="pagination"><div class="paginate-nextprev">{link}</div></div></body></html>'
+    )
+    return Answer(body=body.encode())
+
+
+def script(site: FakeSite, *pages: Answer) -> None:
+    for number, page in enumerate(pages, start=1):
+        site.script("/ann/films/rated/.5-5/" + (f"page/{number}/" if number > 1 else ""), page)
+
+
+def test_the_owner_is_compared_regardless_of_case(client: PoliteClient, site: FakeSite) -> None:
+    script(site, grid_page(1, ["a", "b"], None))
+    [page] = PagesSource(client, site.url).read_grid("aNN", "rated")
+    assert [item.slug for item in page.items] == ["a", "b"]
+    assert page.items[0].rating == 4.0
+
+
+def test_the_same_films_under_another_page_number_are_refused(client: PoliteClient, site: FakeSite) -> None:
+    script(site, grid_page(1, ["a", "b"], 2), grid_page(2, ["a", "b"], 3))
+    with pytest.raises(WrongPageError, match="same as an earlier one"):
+        list(PagesSource(client, site.url).read_grid("ann", "rated"))
+
+
+def test_page_one_under_another_address_is_refused(client: PoliteClient, site: FakeSite) -> None:
+    script(site, grid_page(1, ["a"], 2), grid_page(1, ["b"], 2))
+    with pytest.raises((WrongPageError, LayoutChangedError)):
+        list(PagesSource(client, site.url).read_grid("ann", "rated"))
+
+
+def test_a_link_that_skips_a_page_is_refused(client: PoliteClient, site: FakeSite) -> None:
+    script(site, grid_page(1, ["a"], 3))
+    with pytest.raises((WrongPageError, LayoutChangedError)):
+        list(PagesSource(client, site.url).read_grid("ann", "rated"))
+
+
+def test_a_full_page_whose_next_link_is_gone_is_not_taken_for_the_last(
+    client: PoliteClient, site: FakeSite
+) -> None:
+    script(site, grid_page(1, [f"film-{number}" for number in range(72)], None, total=100))
+    with pytest.raises(LayoutChangedError, match="no link to the next"):
+        list(PagesSource(client, site.url).read_grid("ann", "rated"))
+
+
+def test_films_that_are_announced_but_not_shown_are_a_changed_layout(
+    client: PoliteClient, site: FakeSite
+) -> None:
+    script(site, grid_page(1, [], None, total=10))
+    with pytest.raises(LayoutChangedError):
+        list(PagesSource(client, site.url).read_grid("ann", "rated"))
+
+
+@pytest.mark.parametrize(
+    ("given", "named"),
+    [
+        ({}, ["ALMANAC_AUTHORISED=true", "ALMANAC_CONTACT"]),
+        ({"authorised": True}, ["ALMANAC_CONTACT"]),
+        ({"authorised": True, "contact": " "}, ["ALMANAC_CONTACT"]),
+        ({"contact": "a@example.org"}, ["ALMANAC_AUTHORISED=true"]),
+    ],
+)
+def test_the_real_site_is_off_until_the_operator_states_both(
+    given: dict[str, object], named: list[str]
+) -> None:
+    settings = Settings(_env_file=None, **given)
+    with pytest.raises(ConfigurationError) as caught:
+        require_page_fetching(settings, LETTERBOXD_URL)
+    for name in (*named, "ZIP", "RSS"):
+        assert name in str(caught.value)
+    assert "off until" in describe_page_fetching(settings, LETTERBOXD_URL)
+
+
+def test_a_source_for_the_real_site_cannot_even_be_made(client: PoliteClient) -> None:
+    with pytest.raises(ConfigurationError, match=r"letterboxd\.com is off"):
+        PagesSource(client, LETTERBOXD_URL)
+
+
+def test_the_operators_statement_opens_the_real_site() -> None:
+    settings = Settings(_env_file=None, authorised=True, contact="a@example.org")
+    require_page_fetching(settings, LETTERBOXD_URL)
+    assert "on," in describe_page_fetching(settings, LETTERBOXD_URL)
+
+
+def test_this_machine_needs_no_statement() -> None:
+    require_page_fetching(SETTINGS, "http://127.0.0.1:8000")
+    assert "on," in describe_page_fetching(SETTINGS, "http://localhost")
