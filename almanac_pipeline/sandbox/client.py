@@ -149,7 +149,7 @@ def spawn_sandbox(config: SandboxConfig | None = None) -> SandboxProcess:
         line = _first_line(cast(IO[str], process.stdout))
         if not line:
             process.kill()
-            process.wait()
+            process.communicate()
             errors.seek(0)
             last_words = errors.read().strip().splitlines()[-1:] or ["it said nothing"]
             raise ConfigurationError(f"the sandbox did not start: {last_words[0]}")

@@ -13,7 +13,6 @@ import struct
 import sys
 import threading
 from collections.abc import Callable
-from typing import Any
 
 import uvicorn
 from starlette.applications import Starlette
@@ -30,7 +29,8 @@ from almanac_pipeline.sandbox.exports import export_zip
 from almanac_pipeline.sandbox.options import GeneratedWorld, MovieLensWorld, SandboxConfig, SandboxOptions
 from almanac_pipeline.sandbox.pages import HTML, Page, Site
 from almanac_pipeline.sandbox.routes import Target, route
-from almanac_pipeline.sandbox.world import Film, Member, World, moment, stars
+from almanac_pipeline.sandbox.truth import film_truth, member_truth
+from almanac_pipeline.sandbox.world import World, moment
 
 TRANSPORT = "sandbox.transport"
 KEEP_ALIVE_SECONDS = 75
@@ -209,20 +209,22 @@ class _Sandbox:
     async def show_members(self, request: Request) -> Response:
         names = sorted(self._world.members)
         offset, limit = _window(request)
-        shown = [self._truth(self._world.members[name]) for name in names[offset : offset + limit]]
+        shown = [
+            member_truth(self._world, self._world.members[name]) for name in names[offset : offset + limit]
+        ]
         return JSONResponse({"total": len(names), "members": shown})
 
     async def show_member(self, request: Request) -> Response:
         member = self._world.member(request.path_params["name"])
         if member is None:
             return JSONResponse({"error": "no such member"}, 404)
-        return JSONResponse(self._truth(member))
+        return JSONResponse(member_truth(self._world, member))
 
     async def show_films(self, request: Request) -> Response:
         films = list(self._world.films.values())
         offset, limit = _window(request)
         return JSONResponse(
-            {"total": len(films), "films": [_film_truth(film) for film in films[offset : offset + limit]]}
+            {"total": len(films), "films": [film_truth(film) for film in films[offset : offset + limit]]}
         )
 
     async def export(self, request: Request) -> Response:
@@ -236,57 +238,6 @@ class _Sandbox:
             media_type="application/zip",
             headers={"content-disposition": f'attachment; filename="{name}"'},
         )
-
-    def _truth(self, member: Member) -> dict[str, Any]:
-        """All that is true of a member: films by uid, times in ISO, newest first where there is an order."""
-        world, films = self._world, self._world.films
-        rated = world.order(member, "rated_by_date")
-        return {
-            "username": member.username,
-            "lid": member.lid,
-            "hidden_status": member.hidden_status,
-            "ratings": {films[n].uid: stars(member.opinions[n].rating or 0) for n in rated},
-            "rated_at": {films[n].uid: moment(member.opinions[n].rated_at or 0).isoformat() for n in rated},
-            "likes": [films[n].uid for n in world.order(member, "likes")],
-            "watched": [films[n].uid for n in world.order(member, "films")],
-            "favorites": [films[n].uid for n in member.favorites],
-            "following": [other.key for other in world.following(member)],
-            "watchlist": [films[n].uid for n in world.order(member, "watchlist")],
-            "diary": [
-                {
-                    "viewing_id": str(viewing.number),
-                    "film": films[viewing.film].uid,
-                    "watched_on": viewing.watched_on.isoformat(),
-                    "rating": None if viewing.rating is None else stars(viewing.rating),
-                    "rewatch": viewing.rewatch,
-                    "liked": viewing.liked,
-                    "review": viewing.review is not None,
-                }
-                for viewing in world.diary(member)
-            ],
-        }
-
-
-def _film_truth(film: Film) -> dict[str, Any]:
-    return {
-        "uid": film.uid,
-        "lid": film.lid,
-        "slug": film.slug,
-        "title": film.title,
-        "year": film.year,
-        "media_type": film.media_type,
-        "tmdb_id": film.tmdb_id,
-        "imdb_id": film.imdb_id,
-        "runtime_minutes": film.runtime_minutes,
-        "original_title": film.original_title,
-        "directors": [person.name for person in film.directors],
-        "genres": list(film.genres),
-        "countries": list(film.countries),
-        "released": film.released,
-        "counts": film.counts,
-        "average": film.average,
-        "stated_ratings": film.stated_ratings,
-    }
 
 
 def _window(request: Request) -> tuple[int, int]:

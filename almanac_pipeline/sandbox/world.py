@@ -45,6 +45,7 @@ def short_id(number: int) -> str:
 
 def slugify(text: str) -> str:
     """Lower case, ASCII-folded, words joined by hyphens; apostrophes and full stops vanish."""
+    text = re.sub(r"[\u2010-\u2015]", "-", text)
     folded = unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode().lower()
     return re.sub(r"[^a-z0-9]+", "-", re.sub(r"['.]", "", folded)).strip("-")
 
