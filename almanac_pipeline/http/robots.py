@@ -13,9 +13,12 @@ from dataclasses import dataclass
 
 from protego import Protego
 
+from almanac_pipeline.errors import RetriableError
 from almanac_pipeline.http.host_state import HostState
 
 MAX_ROBOTS_BYTES = 512_000
+# A site in trouble is not asked for its robots.txt again by every page that waits for it.
+FAILURE_SECONDS = 30.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +50,7 @@ class RobotsRules:
         self._lock = threading.Lock()
         self._turns: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
         self._rules: dict[str, Rules] = {}
+        self._failures: dict[str, tuple[float, RetriableError]] = {}
 
     def rules_for(self, host: str, fetch: Callable[[], str]) -> Rules:
         """The rules of `host`; `fetch` returns the text of its robots.txt, empty if it has none.
@@ -61,8 +65,23 @@ class RobotsRules:
         with turn:
             known = self._rules.get(host)
             if known is None or time.monotonic() >= known.fresh_until:
-                known = self._rules[host] = self._read(host, fetch)
+                known = self._rules[host] = self._read(host, self._remembering(host, fetch))
         return known
+
+    def _remembering(self, host: str, fetch: Callable[[], str]) -> Callable[[], str]:
+        """`fetch`, which fails at once for a while after it has failed."""
+
+        def attempt() -> str:
+            until, earlier = self._failures.get(host, (0.0, None))
+            if earlier is not None and time.monotonic() < until:
+                raise RetriableError(str(earlier), retry_after_seconds=until - time.monotonic())
+            try:
+                return fetch()
+            except RetriableError as error:
+                self._failures[host] = (time.monotonic() + FAILURE_SECONDS, error)
+                raise
+
+        return attempt
 
     def _read(self, host: str, fetch: Callable[[], str]) -> Rules:
         stored = self._state.read_robots(host, self._max_age_seconds)

@@ -87,10 +87,21 @@ def test_without_an_answer_nothing_is_allowed_and_four_requests_are_enough(
     answer: Answer, site: FakeSite, clients: list[PoliteClient]
 ) -> None:
     site.script("/robots.txt", answer)
-    with pytest.raises(RetriableError, match="robots"):
-        clients[0].get(f"{site.url}/a/", path_class="film")
+    for _ in range(3):
+        with pytest.raises(RetriableError, match="robots"):
+            clients[0].get(f"{site.url}/a/", path_class="film")
     assert site.paths() == []
     assert robots_count(site) == 4
+
+
+def test_a_site_that_has_recovered_is_asked_for_its_robots_txt_again(
+    site: FakeSite, clients: list[PoliteClient], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("almanac_pipeline.http.robots.FAILURE_SECONDS", 0.0)
+    site.script("/robots.txt", *[Answer(500, b"")] * 4, NO_SORTING)
+    with pytest.raises(RetriableError):
+        clients[0].allows(f"{site.url}/a/")
+    assert not clients[0].allows(f"{site.url}/private/")
 
 
 def test_a_refused_robots_txt_blocks_the_host(site: FakeSite, clients: list[PoliteClient]) -> None:
