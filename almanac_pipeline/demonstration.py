@@ -85,7 +85,7 @@ def run_demo(world: World, *, console: Console, started: float, serve: bool) -> 
             sandbox = _start_sandbox(services, world)
             database_url = prepared_database_url(settings)
             dbt.prepare(settings)
-            dbt.bootstrap(database_url, settings)
+            dbt.bootstrap(database_url, settings=settings)
         settings = export_to_environment(
             letterboxd_url=sandbox.url, tmdb_url=f"{sandbox.url}/3", tmdb_token=SANDBOX_TOKEN
         )
@@ -150,7 +150,8 @@ def _serve(
         for name in ("webserver", "daemon", "docs"):
             cleanup.callback(services.stop, name)
         webserver = services.start_dagster()
-        docs = services.start_docs(dbt.generate_docs(database_url, settings).parent)
+        page = dbt.generate_docs(database_url, settings.home / "docs", settings=settings)
+        docs = services.start_docs(page.parent)
     console.print(f"\nDagster UI  {webserver.url}", highlight=False)
     console.print(f"dbt docs    {docs.url}", highlight=False)
     console.print("Ctrl-C stops everything; the database keeps what was built.")

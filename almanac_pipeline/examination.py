@@ -41,7 +41,9 @@ def _configuration(settings: Settings) -> Finding:
     files = [name for name in (".env", "almanac.toml") if (PROJECT_ROOT / name).exists()]
     names = sorted(name for name in os.environ if name.startswith("ALMANAC_"))
     return Finding(
-        "configuration", True, f"read from {', '.join([*files, *names]) or 'defaults only'}; home {settings.home}"
+        "configuration",
+        True,
+        f"read from {', '.join([*files, *names]) or 'defaults only'}; home {settings.home}",
     )
 
 
@@ -73,7 +75,9 @@ def _database(settings: Settings) -> Iterator[Finding]:
         revision = current_revision(url)
         if revision != head_revision():
             url = prepared_database_url(settings)
-            yield Finding("schema", True, f"brought from {revision or 'nothing'} to {head_revision()} just now")
+            yield Finding(
+                "schema", True, f"brought from {revision or 'nothing'} to {head_revision()} just now"
+            )
         else:
             yield Finding("schema", True, f"at revision {revision}")
     except AlmanacError as error:
@@ -98,7 +102,9 @@ def _page_policy(settings: Settings) -> Finding:
 
 def _tmdb(settings: Settings) -> Finding:
     if settings.tmdb_token is None:
-        return Finding("TMDB", None, "no token: set ALMANAC_TMDB_TOKEN to enrich films; everything else works")
+        return Finding(
+            "TMDB", None, "no token: set ALMANAC_TMDB_TOKEN to enrich films; everything else works"
+        )
     return Finding("TMDB", True, f"a token is set for {settings.tmdb_url}")
 
 

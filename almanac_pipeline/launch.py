@@ -70,6 +70,8 @@ def run_job(
         origin = RemoteRepositoryOrigin(RegisteredCodeLocationOrigin("almanac"), repository.name)
         run = instance.create_run_for_job(
             job_def=job,
+            # The view below is what a person reads; the log is in the Dagster UI.
+            run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
             tags={
                 "dagster/partition": cohort,
                 almanac_instance.RUN_PROCESS_TAG: almanac_instance.process_tag(),

@@ -40,6 +40,7 @@ class RunView:
         self._tasks: dict[str, TaskID] = {}
         self._started: dict[str, float] = {}
         self._summaries: dict[str, list[str]] = {}
+        self._checks: set[str] = set()
         self.seconds: dict[str, float] = {}
         """Seconds of each finished step, by step name."""
         self.skipped: list[str] = []
@@ -75,6 +76,7 @@ class RunView:
                 self._summaries.setdefault(step, []).append(str(summary.value))
         elif kind == "ASSET_CHECK_EVALUATION":
             check = event.asset_check_evaluation_data
+            self._checks.add(step)
             if not check.passed:
                 self.failed_checks.append(f"{check.asset_key.to_user_string()}: {check.check_name}")
                 self._console.print(
@@ -90,6 +92,8 @@ class RunView:
         self.seconds[step] = round(seconds, 2)
         if step in self._tasks:
             self._progress.remove_task(self._tasks.pop(step))
+        if succeeded and step in self._checks:
+            return
         mark = "[green]✓[/]" if succeeded else "[red]✗[/]"
         summary = "; ".join(dict.fromkeys(self._summaries.get(step, [])))
         self._console.print(

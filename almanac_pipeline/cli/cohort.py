@@ -52,7 +52,9 @@ def list_() -> None:
     """
     from almanac_pipeline.warehouse.marts import cohort_overview
 
-    table = Table("cohort", "label", "members", "films", "ratings", "published", box=None, header_style="bold")
+    table = Table(
+        "cohort", "label", "members", "films", "ratings", "published", box=None, header_style="bold"
+    )
     with database() as connection:
         for row in cohort_overview(connection):
             published = f"{row.published_at:%Y-%m-%d %H:%M} UTC" if row.published_at else "never"
@@ -63,7 +65,9 @@ def list_() -> None:
 
 
 @app.command()
-def show(slug: str | None = typer.Argument(None, help="The cohort; may be left out if there is one.")) -> None:
+def show(
+    slug: str | None = typer.Argument(None, help="The cohort; may be left out if there is one."),
+) -> None:
     """Show who is in a cohort and how far each member is read.
 
     Example: `almanac cohort show friends`

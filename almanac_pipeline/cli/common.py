@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -14,10 +15,13 @@ from almanac_pipeline.errors import ConfigurationError
 if TYPE_CHECKING:
     import psycopg
 
-console = Console()
+# Output that goes to a file or a pipe has no width of its own; rich would take 80 columns.
+console = Console(width=None if sys.stdout.isatty() else 110)
 errors_console = Console(stderr=True)
 
-CohortOption = typer.Option(None, "--cohort", "-c", help="Slug of the cohort; may be left out if there is one.")
+CohortOption = typer.Option(
+    None, "--cohort", "-c", help="Slug of the cohort; may be left out if there is one."
+)
 
 
 @contextmanager
@@ -49,7 +53,9 @@ def choose_cohort(given: str | None) -> str:
     if len(slugs) == 1:
         return slugs[0]
     if not slugs:
-        raise ConfigurationError("There is no cohort yet: `almanac cohort build SLUG --seed NAME`, or `almanac demo`.")
+        raise ConfigurationError(
+            "There is no cohort yet: `almanac cohort build SLUG --seed NAME`, or `almanac demo`."
+        )
     raise ConfigurationError(f"Say which cohort with --cohort: {', '.join(slugs)}.")
 
 

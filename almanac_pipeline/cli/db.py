@@ -37,7 +37,7 @@ def migrate() -> None:
     settings = get_settings()
     database_url = prepared_database_url(settings)
     dbt.prepare(settings)
-    dbt.bootstrap(database_url, settings)
+    dbt.bootstrap(database_url, settings=settings)
     console.print(f"{describe(database_url)} is at revision {head_revision()}", highlight=False)
 
 
@@ -66,8 +66,11 @@ def unit_test() -> None:
     settings = get_settings()
     database_url = prepared_database_url(settings)
     dbt.prepare(settings)
-    dbt.bootstrap(database_url, settings)
-    console.print(f"{dbt.unit_test(database_url, settings)} dbt unit tests passed")
+    dbt.bootstrap(database_url, settings=settings)
+    results = dbt.run_unit_tests(database_url, settings=settings)
+    console.print(f"{len(results)} dbt unit tests passed")
+    if not results:
+        raise typer.Exit(1)
 
 
 @app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
@@ -84,9 +87,17 @@ def psql(context: typer.Context) -> None:
     parts = conninfo_to_dict(prepared_database_url())
     program = psql_program()
     # Through the environment: a URL on the command line would show its password in `ps`.
-    names = {"host": "PGHOST", "port": "PGPORT", "user": "PGUSER", "password": "PGPASSWORD", "dbname": "PGDATABASE"}
+    names = {
+        "host": "PGHOST",
+        "port": "PGPORT",
+        "user": "PGUSER",
+        "password": "PGPASSWORD",
+        "dbname": "PGDATABASE",
+    }
     environment = os.environ | {names[key]: str(value) for key, value in parts.items() if key in names}
     try:
         os.execvpe(program, [program, *context.args], environment)
     except OSError as error:
-        raise WarehouseError(f"psql could not be run ({error.strerror}); any client works with `almanac db url`.") from None
+        raise WarehouseError(
+            f"psql could not be run ({error.strerror}); any client works with `almanac db url`."
+        ) from None

@@ -17,6 +17,6 @@ def docs() -> None:
     settings = get_settings()
     database_url = prepared_database_url(settings)
     dbt.prepare(settings)
-    dbt.bootstrap(database_url, settings)
-    page = dbt.generate_docs(database_url, settings)
+    dbt.bootstrap(database_url, settings=settings)
+    page = dbt.generate_docs(database_url, settings.home / "docs", settings=settings)
     console.print(f"open {page} in a browser", highlight=False, soft_wrap=True)

@@ -8,7 +8,9 @@ from almanac_pipeline.cli.common import console
 
 
 def doctor(
-    live: bool = typer.Option(False, "--live", help="Ask the sites too: one polite request per permitted kind."),
+    live: bool = typer.Option(
+        False, "--live", help="Ask the sites too: one polite request per permitted kind."
+    ),
 ) -> None:
     """Check configuration, database, schema, disk and policy; exit 1 if something is wrong.
 

@@ -21,7 +21,9 @@ def group() -> None:
 def csv(
     cohort: str | None = CohortOption,
     mart: str = typer.Option("film_rankings", help="A table of the schema almanac."),
-    output: Path | None = typer.Option(None, "--output", "-o", help="File to write; standard output by default."),
+    output: Path | None = typer.Option(
+        None, "--output", "-o", help="File to write; standard output by default."
+    ),
 ) -> None:
     """Write one mart of a cohort as CSV with a header.
 

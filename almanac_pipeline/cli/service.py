@@ -22,7 +22,7 @@ def up() -> None:
     with console.status("starting the database"):
         database_url = prepared_database_url(settings)
         dbt.prepare(settings)
-        dbt.bootstrap(database_url, settings)
+        dbt.bootstrap(database_url, settings=settings)
     prepare_dagster_home(settings)
     with console.status("starting Dagster (about 15 s)"):
         webserver = Services(settings).start_dagster()

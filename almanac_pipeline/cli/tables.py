@@ -12,12 +12,12 @@ from almanac_pipeline.warehouse.marts import RankedFilm
 def ranking_table(rows: Sequence[RankedFilm]) -> Table:
     """Rank, the interval it lies in with 90 % certainty, film, means, raters and label."""
     table = Table(box=None, header_style="bold", pad_edge=False)
-    for name in ("rank", "90 % range"):
-        table.add_column(name, justify="right", no_wrap=True)
-    table.add_column("film", overflow="ellipsis", no_wrap=True, max_width=44)
-    for name in ("year", "estimate", "mean", "raters"):
-        table.add_column(name, justify="right", no_wrap=True)
-    table.add_column("label", no_wrap=True)
+    for name in ("#", "90 % sure"):
+        table.add_column(name, justify="right", no_wrap=True, min_width=len(name))
+    table.add_column("film", overflow="ellipsis", no_wrap=True, min_width=16, max_width=44)
+    for name in ("year", "stars", "mean", "raters"):
+        table.add_column(name, justify="right", no_wrap=True, min_width=max(len(name), 4))
+    table.add_column("label", no_wrap=True, min_width=14)
     tier = None
     for row in rows:
         if tier is not None and row.tier != tier:

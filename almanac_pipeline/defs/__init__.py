@@ -1,1 +1,1 @@
-"""Dagster objects and nothing else."""
+"""Dagster objects and nothing else: assets, checks, jobs and resources, one folder per domain."""

@@ -75,3 +75,13 @@ def changes_table(changes: Sequence[Any]) -> dg.MarkdownMetadataValue:
             for change in changes
         ]
     )
+
+
+def records_table(records: Sequence[Any]) -> dg.MarkdownMetadataValue:
+    """Preview dataclasses as a Markdown table, one column per field."""
+    return markdown_table(
+        [
+            {field.name: getattr(record, field.name) for field in dataclasses.fields(record)}
+            for record in records
+        ]
+    )

@@ -1,0 +1,72 @@
+"""The raw assets about films: their pages and TMDB entries, and how the whole site rated them."""
+
+import dagster as dg
+
+from almanac_pipeline.defs.ingestion.assets import likes, ratings
+from almanac_pipeline.defs.metadata import records_table, report_metadata
+from almanac_pipeline.defs.resources import Almanac, final_errors
+from almanac_pipeline.flows.films import enrich_films
+from almanac_pipeline.flows.histograms import refresh_histograms
+from almanac_pipeline.partitions import cohorts
+
+COMMON = {
+    "partitions_def": cohorts,
+    "group_name": "enrichment",
+    "owners": ["team:almanac"],
+    "kinds": {"python", "postgres"},
+    "pool": "tmdb",
+    "code_version": "1",
+}
+
+
+@dg.asset(
+    key=["raw", "film_metadata"],
+    deps=[ratings, likes],
+    description="Each film's page and TMDB entry: ids, year, runtime, people, genres, countries, poster.",
+    tags={"source": "pages-and-tmdb"},
+    **COMMON,
+)
+def film_metadata(context: dg.AssetExecutionContext, almanac: Almanac) -> dg.MaterializeResult:
+    with (
+        final_errors(),
+        almanac.pages(context.run_id) as source,
+        almanac.tmdb(context.run_id) as tmdb,
+    ):
+        report = enrich_films(
+            almanac.database_url, almanac.settings, source, tmdb, context.partition_key, context.run_id
+        )
+    for note in report.notes:
+        context.log.warning(note)
+    summary = "; ".join(
+        [
+            f"{report.fetched_count:,} of {report.due_count:,} due films read, {report.tmdb_count:,} from TMDB, "
+            f"{report.requests_count:,} requests",
+            *report.notes,
+        ]
+    )
+    return dg.MaterializeResult(
+        metadata=report_metadata(report, summary, failures=list(report.failures))
+        | {"latest_films": records_table(report.preview)}
+    )
+
+
+@dg.asset(
+    key=["raw", "film_histograms"],
+    deps=[film_metadata],
+    description="How everyone on the site rated each film: ten half-star counts beside the stated total.",
+    tags={"source": "pages"},
+    **COMMON,
+)
+def film_histograms(context: dg.AssetExecutionContext, almanac: Almanac) -> dg.MaterializeResult:
+    with final_errors(), almanac.pages(context.run_id) as source:
+        report = refresh_histograms(
+            almanac.database_url, almanac.settings, source, context.partition_key, context.run_id
+        )
+    summary = (
+        f"{report.changed_count:,} of {report.due_count:,} due histograms changed, "
+        f"{report.requests_count:,} requests"
+    )
+    return dg.MaterializeResult(
+        metadata=report_metadata(report, summary, failures=list(report.failures))
+        | {"latest_histograms": records_table(report.preview)}
+    )

@@ -1,0 +1,79 @@
+"""How dbt's models and sources become Dagster assets: keys, groups, owners, and what they wait for."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import dagster as dg
+from dagster_dbt import DagsterDbtTranslator, DagsterDbtTranslatorSettings, DbtProject
+
+CIRCLE_MODEL = dg.AssetKey(["intermediate", "circle_model"])
+
+# Which assets write a table that dbt reads. The first is the one that the source is shown as.
+WRITERS = {
+    "raw.users": ["raw/cohort_members"],
+    "raw.cohorts": ["raw/cohort_members"],
+    "raw.cohort_members": ["raw/cohort_members"],
+    "raw.ratings": ["raw/ratings", "raw/likes"],
+    "raw.films": ["raw/film_metadata"],
+    "raw.film_aliases": ["raw/film_metadata"],
+    "raw.film_histograms": ["raw/film_histograms"],
+}
+SHARED_VIEWS_TAG = "shared_views"
+
+
+class AlmanacTranslator(DagsterDbtTranslator):
+    """Two-level keys that equal schema and table; views are looked through for what to wait for."""
+
+    def __init__(self) -> None:
+        super().__init__(DagsterDbtTranslatorSettings(enable_duplicate_source_asset_keys=True))
+
+    def get_asset_key(self, dbt_resource_props: Mapping[str, Any]) -> dg.AssetKey:
+        if dbt_resource_props["resource_type"] == "source":
+            return _writers(dbt_resource_props)[0]
+        return dg.AssetKey([dbt_resource_props["schema"], dbt_resource_props["name"]])
+
+    def get_group_name(self, dbt_resource_props: Mapping[str, Any]) -> str:
+        if SHARED_VIEWS_TAG in dbt_resource_props.get("tags", []):
+            return "staging"
+        return {"almanac": "almanac"}.get(dbt_resource_props["schema"], "statistics")
+
+    def get_owners(self, dbt_resource_props: Mapping[str, Any]) -> list[str]:
+        return ["team:almanac"]
+
+    def get_tags(self, dbt_resource_props: Mapping[str, Any]) -> dict[str, str]:
+        return {"stage": tag for tag in dbt_resource_props.get("tags", [])}
+
+    def get_asset_spec(
+        self, manifest: Mapping[str, Any], unique_id: str, project: DbtProject | None
+    ) -> dg.AssetSpec:
+        """The usual spec, waiting also for whatever stands behind the shared views it reads.
+
+        The views are made once per database and are no part of a cohort's run; without this a
+        model would not wait for the assets that fill the tables below them.
+        """
+        spec = super().get_asset_spec(manifest, unique_id, project)
+        known = {dep.asset_key for dep in spec.deps} | {spec.key}
+        behind = set(_behind_views(manifest, unique_id, self)) - known
+        return spec.replace_attributes(deps=[*spec.deps, *(dg.AssetDep(key) for key in sorted(behind))])
+
+
+def _writers(source: Mapping[str, Any]) -> list[dg.AssetKey]:
+    if source["source_name"] == "circle":
+        return [CIRCLE_MODEL]
+    table = f"{source['source_name']}.{source['name']}"
+    return [dg.AssetKey(name.split("/")) for name in WRITERS.get(table, [table.replace(".", "/")])]
+
+
+def _behind_views(
+    manifest: Mapping[str, Any], unique_id: str, translator: AlmanacTranslator
+) -> Iterator[dg.AssetKey]:
+    """The assets upstream of a node that are reached through shared views only."""
+    node = manifest["nodes"].get(unique_id)
+    # Seeds depend on nothing and have no such list; sources are no nodes.
+    for parent in node["depends_on"].get("nodes", ()) if node else ():
+        if parent in manifest["sources"]:
+            yield from _writers(manifest["sources"][parent])
+        elif SHARED_VIEWS_TAG in manifest["nodes"][parent].get("tags", []):
+            yield from _behind_views(manifest, parent, translator)
+        else:
+            yield translator.get_asset_key(manifest["nodes"][parent])
