@@ -199,13 +199,20 @@ def plan_read(
 
 
 def audit(
-    staged: StagedSummary, stated_total: int | None, stored_count: int, guard_share: float
+    staged: StagedSummary,
+    stated_total: int | None,
+    stored_count: int,
+    guard_share: float,
+    *,
+    filtered_out_count: int = 0,
 ) -> str | None:
     """Why a complete snapshot is not to be believed; None if it is. Pure.
 
-    `stored_count` is how many opinions of the same part are stored.
+    `stored_count` is how many opinions of the same part are stored. `filtered_out_count` is how
+    many the grid leaves out although the page may count them in its total.
     """
-    if stated_total is not None and abs(staged.items_count - stated_total) > TOTAL_TOLERANCE:
+    totals = (stated_total, stated_total - filtered_out_count) if stated_total is not None else ()
+    if totals and min(abs(staged.items_count - total) for total in totals) > TOTAL_TOLERANCE:
         return f"{staged.items_count} films were shown where the page states {stated_total}"
     if staged.films_count != staged.items_count:
         return f"{staged.items_count - staged.films_count} films were shown twice"
@@ -240,19 +247,21 @@ def _read_and_merge(
         # The list changed between two pages, or since the checkpoint: once more from the start.
         pages = _read_pages(reader, member, state, grid, mode, 1)
     if not pages.has_news:
-        opinions.record_unchanged(
-            connection, member.user_id, kind.subject, kind.newest_part, pages.stated_total
-        )
+        opinions.record_unchanged(connection, member.user_id, kind.subject)
         return MemberRead("unchanged", reader.requests, reader.rows_seen)
     reason = None
     if pages.has_moved:
         reason = "the list kept changing while it was read"
     elif pages.complete:
+        stored = opinions.count_stored(connection, member.user_id, part)
+        # The page of unrated likes may state the number of all likes.
+        all_likes = opinions.count_stored(connection, member.user_id, "likes")
         reason = audit(
             staging.summarise_staged(connection, member.user_id, kind.subject),
             pages.stated_total,
-            opinions.count_stored(connection, member.user_id, part),
+            stored,
             reader.settings.shrink_guard_share,
+            filtered_out_count=all_likes - stored if part == "likes_unrated" else 0,
         )
     if reason is not None:
         staging.discard_staged(connection, member.user_id, kind.subject)

@@ -207,7 +207,13 @@ def merge_staged(
             is_whole = part != "likes_unrated" and stated_total is not None
             surplus = (stated_total or 0) - count_stored(connection, user_id, part) if is_whole else 0
         staging.mark_success(connection, user_id, subject, complete=complete, stated_surplus=surplus)
-        record_read(connection, user_id, subject, part, stated_total)
+        mark_seen(
+            connection,
+            user_id,
+            ratings_count=stated_total if part == "rated" else None,
+            likes_count=stated_total if part == "likes" else None,
+        )
+        resolve_failures(connection, subject, user_id=user_id)
     return changes
 
 
@@ -225,30 +231,12 @@ def merge_favorites(
     return changes
 
 
-def record_unchanged(
-    connection: psycopg.Connection,
-    user_id: int,
-    subject: GridSubject,
-    part: Literal["rated", "likes"],
-    stated_total: int | None,
-) -> None:
+def record_unchanged(connection: psycopg.Connection, user_id: int, subject: GridSubject) -> None:
     """Note a successful look that found no news: nothing in raw changes."""
     with connection.transaction():
         staging.mark_success(connection, user_id, subject, complete=False)
-        record_read(connection, user_id, subject, part, stated_total)
-
-
-def record_read(
-    connection: psycopg.Connection, user_id: int, subject: GridSubject, part: Part, stated_total: int | None
-) -> None:
-    """What every successful read of a grid leaves behind: stated totals, failures overcome."""
-    mark_seen(
-        connection,
-        user_id,
-        ratings_count=stated_total if part == "rated" else None,
-        likes_count=stated_total if part == "likes" else None,
-    )
-    resolve_failures(connection, subject, user_id=user_id)
+        mark_seen(connection, user_id)
+        resolve_failures(connection, subject, user_id=user_id)
 
 
 def _merge_incoming(

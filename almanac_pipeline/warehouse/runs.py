@@ -134,8 +134,9 @@ def record_failure(
     """Keep what went wrong with one member or film, for people to look at."""
     connection.execute(
         SQL(
+            # The film may just have been merged into another one.
             "insert into ops.scrape_failures ({}, user_id, film_id, page_kind, error_kind, message)"
-            " values (%s, %s, %s, %s, %s, %s)"
+            " values (%s, %s, (select film_id from raw.films where film_id = %s), %s, %s, %s)"
         ).format(Identifier(f"{run.kind}_run_id")),
         [run.run_id, user_id, film_id, page_kind, type(error).__name__, str(error)],
     )

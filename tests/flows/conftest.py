@@ -1,0 +1,91 @@
+"""A cohort of two members who rate films in the in-memory site, and ways to look at the database."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import psycopg
+import pytest
+from psycopg.rows import dict_row
+
+from almanac_pipeline.settings import Settings
+from almanac_pipeline.warehouse.cohorts import create_cohort
+from tests.flows.world import World, film
+
+Query = Callable[..., list[dict[str, Any]]]
+
+
+@pytest.fixture
+def settings() -> Settings:
+    return Settings(_env_file=None, http_workers=2)  # type: ignore[call-arg]
+
+
+@pytest.fixture
+def query(database_url: str) -> Query:
+    """Rows of a select, as dictionaries, seen from a connection of its own."""
+
+    def run(sql: str, *parameters: object) -> list[dict[str, Any]]:
+        with psycopg.connect(database_url, row_factory=dict_row) as connection:
+            return connection.execute(sql, parameters).fetchall()  # type: ignore[arg-type]
+
+    return run
+
+
+@pytest.fixture
+def world() -> World:
+    """ada rated films 1 to 8 and likes 1 and (unrated) 20; bea rated 5 to 9."""
+    world = World()
+    for number in range(1, 9):
+        world.person("ada").rate(film(number), 3.0)
+    world.person("ada").likes = [film(20), film(1)]
+    world.person("ada").favorites = [film(1), film(30)]
+    for number in range(5, 10):
+        world.person("bea").rate(film(number), 4.5)
+    world.person("seed").following = ["Ada", "Bea"]
+    return world
+
+
+@pytest.fixture
+def cohort(database_url: str, world: World) -> str:
+    """A cohort of ada and bea, who are its members already."""
+    from almanac_pipeline.flows.members import sync_members
+
+    with psycopg.connect(database_url) as connection:
+        create_cohort(connection, "circle", "The circle", {"kind": "usernames", "usernames": ["Ada", "bea"]})
+    sync_members(database_url, Settings(_env_file=None), world, "circle")  # type: ignore[call-arg]
+    return "circle"
+
+
+@pytest.fixture
+def ratings_of(query: Query) -> Callable[[str], dict[str, float | None]]:
+    """{slug: rating} of a member's present opinions."""
+
+    def read(username: str) -> dict[str, float | None]:
+        rows = query(
+            """
+            select slug, rating::float8 as rating
+            from raw.ratings join raw.users using (user_id) join raw.films using (film_id)
+            where username = %s and removed_at is null
+            """,
+            username,
+        )
+        return {row["slug"]: row["rating"] for row in rows}
+
+    return read
+
+
+@pytest.fixture
+def written(query: Query) -> Callable[[], int]:
+    """How many rows of schema raw were ever inserted, updated or deleted in this database."""
+
+    def count() -> int:
+        with_flush = query(
+            """
+            select sum(n_tup_ins + n_tup_upd + n_tup_del)::int as writes
+            from (select pg_stat_force_next_flush()) as flush, pg_stat_user_tables where schemaname = 'raw'
+            """
+        )
+        return int(with_flush[0]["writes"] or 0)
+
+    return count
