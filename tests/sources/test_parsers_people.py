@@ -205,3 +205,20 @@ def test_a_diary_that_cannot_be_read_is_a_changed_layout(row: str) -> None:
 
 def test_a_member_without_diary_has_no_rows() -> None:
     assert parse_diary(diary_page("", total="0 films")).rows == ()
+
+
+def test_a_profile_with_a_strange_histogram_still_gives_its_favourites() -> None:
+    histogram = '<div class="rating-histogram"><ul><li class="rating-histogram-bar">soon</li></ul></div>'
+    favorite = griditem(poster("Salt (2001)", "salt", 7, "q7Z"))
+    profile = parse_profile(profile_page(favorite, histogram=histogram))
+    assert [film.slug for film in profile.favorites] == ["salt"]
+    assert profile.rating_counts is None
+
+
+def test_the_numbers_in_a_profiles_header_are_found_without_their_wrapping() -> None:
+    body = (
+        profile_page("").replace(b"profile-statistic statistic", b"stat").replace(b"profile-stats", b"stats")
+    )
+    header = b'<header class="profile-header"><a href="/ada_l/films/">Films</a>'
+    profile = parse_profile(body.replace(b'<div class="stats">', header + b"<div>"))
+    assert (profile.films_count, profile.followers_count) == (1367, 50479)

@@ -29,6 +29,7 @@ _IMDB_LINK = re.compile(r"imdb\.com/title/(tt[0-9]+)")
 _SHORT_LINK = re.compile(r"^https?://boxd\.it/([0-9A-Za-z]+)/?$")
 _QUOTES = "\u2018\u2019\u201c\u201d'\" "
 _RUNTIME = re.compile(r"([0-9][0-9,.\u00a0]*)\s*mins?\b")
+_HISTOGRAM_PATH = re.compile(r"/(?:rating-histogram|ratings-summary)/?(?:\?|$)")
 _YEAR = re.compile(r"^([0-9]{4})(?:-|$)")
 _OUT_OF_FIVE = re.compile(r"^([0-9](?:\.[0-9]+)?) out of 5")
 
@@ -244,8 +245,11 @@ def _original_title(tree: LexborHTMLParser) -> str | None:
 
 
 def _histogram_url(tree: LexborHTMLParser) -> str | None:
-    node = tree.css_first('[data-src*="/csi/film/"][data-on-load="rating-histogram"]')
-    return clean(node.attributes.get("data-src") or "") or None if node is not None else None
+    for node in tree.css('[data-src*="/csi/film/"]'):
+        path = clean(node.attributes.get("data-src") or "")
+        if node.attributes.get("data-on-load") == "rating-histogram" or _HISTOGRAM_PATH.search(path):
+            return path
+    return None
 
 
 def _overview(tree: LexborHTMLParser) -> str | None:

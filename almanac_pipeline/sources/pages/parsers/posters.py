@@ -23,7 +23,8 @@ from almanac_pipeline.sources.pages.parsers.text import (
     split_title,
 )
 
-# `:is`, because a plain selector list returns an element once for every part that it matches.
+# `:is`, because lexbor returns an element once for every part of a plain selector list that it matches.
+# Only as the last part of a selector: with a combinator behind it, lexbor 3 finds too little.
 _CARRIERS = ":is([data-item-slug], [data-film-slug], [data-item-link], [data-film-link])"
 _BARE_CARRIERS = '[data-target-link^="/film/"]'
 """Before anything else a poster said where it leads; on member pages that may be the member's own entry."""

@@ -6,7 +6,7 @@ import re
 
 from almanac_pipeline.errors import LayoutChangedError, WrongPageError
 from almanac_pipeline.sources.pages.parsers.document import Document, open_document
-from almanac_pipeline.sources.pages.parsers.histograms import read_counts
+from almanac_pipeline.sources.pages.parsers.histograms import Counts, read_counts
 from almanac_pipeline.sources.pages.parsers.posters import posters
 from almanac_pipeline.sources.pages.parsers.text import path_segments, read_count
 from almanac_pipeline.sources.records import FilmItem, ProfilePage
@@ -38,12 +38,7 @@ def profile_of(document: Document) -> ProfilePage:
         favorites.append(FilmItem(slug=poster.slug, title=title, release_year=release_year, uid=uid, lid=lid))
     if not favorites and _announces_favorites(document):
         raise LayoutChangedError("the profile announces favourites, but none can be read from it")
-    counts: dict[str, int | None] = {}
-    for node in tree.css(".profile-stats a[href], .profile-statistic a[href]"):
-        parts = path_segments(node.attributes.get("href"))
-        if len(parts) == 2:
-            value = node.css_first(".value")
-            counts.setdefault(parts[1], read_count((value or node).text()))
+    counts = _counts(document)
     return ProfilePage(
         owner=document.owner,
         canonical_url=document.canonical_url,
@@ -53,8 +48,30 @@ def profile_of(document: Document) -> ProfilePage:
         following_count=counts.get("following"),
         followers_count=counts.get("followers"),
         lid=_lid(document),
-        rating_counts=read_counts(tree),
+        rating_counts=_rating_counts(document),
     )
+
+
+def _counts(document: Document) -> dict[str, int]:
+    """The numbers beside the links to the member's own sections, by section."""
+    counts: dict[str, int] = {}
+    for node in document.tree.css(
+        ".profile-header a[href], .profile-stats a[href], .profile-statistic a[href]"
+    ):
+        parts = path_segments(node.attributes.get("href"))
+        value = node.css_first(".value") or node
+        count = read_count(value.text()) if len(parts) == 2 else None
+        if count is not None:
+            counts.setdefault(parts[1], count)
+    return counts
+
+
+def _rating_counts(document: Document) -> Counts | None:
+    """The member's own histogram. It only serves comparison, so that a strange one must not cost the page."""
+    try:
+        return read_counts(document.tree)
+    except LayoutChangedError:
+        return None
 
 
 def _announces_favorites(document: Document) -> bool:
