@@ -563,7 +563,16 @@ def _store_people(connection: psycopg.Connection, sets: dict[int, FilmSets]) -> 
         """,
         [_jsonb(rows)],
     )
-    # A person known from a page only is the TMDB person of the same page link.
+    # A person known from a page only is the TMDB person of the same film and name, or the same link.
+    connection.execute(
+        """
+        update incoming_people as new set letterboxd_slug = known.letterboxd_slug
+        from raw.film_people as part join raw.people as known using (person_id)
+        where part.film_id = new.film_id and part.role = new.role and lower(known.name) = lower(new.name)
+          and known.tmdb_person_id is null and new.tmdb_person_id is not null
+          and new.letterboxd_slug is null
+        """
+    )
     connection.execute(
         """
         update raw.people set tmdb_person_id = new.tmdb_person_id, updated_at = now()

@@ -116,7 +116,8 @@ def test_favourites_are_read_again_only_when_the_profile_is_old(
     assert ("profile", "ada") not in world.calls
     with psycopg.connect(database_url) as connection:
         connection.execute(
-            "update ops.user_scrape_state set last_success_at = now() - interval '2 days' where subject = 'profile'"
+            "update ops.user_scrape_state set last_success_at = now() - interval '2 days'"
+            " where subject = 'profile'"
         )
     report = sync()
     assert report.profiles_count == 2

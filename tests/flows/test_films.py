@@ -1,0 +1,466 @@
+"""enrich_films and refresh_histograms against a site and a TMDB in memory."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import psycopg
+import pytest
+
+from almanac_pipeline.errors import (
+    BlockedError,
+    ConfigurationError,
+    LayoutChangedError,
+    RetriableError,
+)
+from almanac_pipeline.flows.films import FilmsReport, enrich_films
+from almanac_pipeline.flows.histograms import HistogramsReport, refresh_histograms
+from almanac_pipeline.flows.ratings import sync_ratings
+from almanac_pipeline.settings import Settings
+from almanac_pipeline.sources.records import MediaType, PersonLink
+from almanac_pipeline.tmdb.client import TmdbAnswer
+from almanac_pipeline.tmdb.titles import TmdbCountry
+from almanac_pipeline.warehouse.enrichment import FilmFields, combine
+from tests.flows.conftest import Query
+from tests.flows.world import World, film, film_page, histogram
+
+
+@dataclass
+class Tmdb:
+    """TMDB in memory; every title has an etag and is fresh for an hour."""
+
+    titles: dict[tuple[MediaType, int], dict[str, Any]] = field(default_factory=dict)
+    max_age_seconds: int = 3600
+    calls: Counter[tuple[str, int]] = field(default_factory=Counter)
+    etags: list[str | None] = field(default_factory=list)
+    error: Exception | None = None
+
+    def fetch_title(self, media_type: MediaType, tmdb_id: int, *, etag: str | None = None) -> TmdbAnswer:
+        self.calls[media_type, tmdb_id] += 1
+        self.etags.append(etag)
+        if self.error is not None:
+            raise self.error
+        if (media_type, tmdb_id) not in self.titles:
+            return TmdbAnswer(404, None, None, None)
+        if etag == f'"{tmdb_id}"':
+            return TmdbAnswer(304, None, etag, self.max_age_seconds)
+        payload = json.dumps(self.titles[media_type, tmdb_id])
+        return TmdbAnswer(200, payload, f'"{tmdb_id}"', self.max_age_seconds)
+
+
+def title(tmdb_id: int, **changes: Any) -> dict[str, Any]:
+    return {
+        "id": tmdb_id, "title": "As TMDB says", "original_title": "Wie TMDB sagt", "runtime": 123,
+        "release_date": "1999-05-01", "overview": "Things happen.", "poster_path": "/p.jpg",
+        "genres": [{"id": 1, "name": "Drama"}], "vote_average": 7.25, "vote_count": 12,
+        "production_countries": [{"iso_3166_1": "FR", "name": "France"}],
+        "credits": {
+            "cast": [{"id": 7, "name": "Bo Lake", "character": "The clerk", "order": 0}],
+            "crew": [{"id": 8, "name": "Agnes Field", "job": "Director"},
+                     {"id": 8, "name": "Agnes Field", "job": "Writer"}],
+        },
+        "external_ids": {"imdb_id": "tt7654321"},
+        **changes,
+    }  # fmt: skip
+
+
+Enrich = Callable[..., FilmsReport]
+
+
+@pytest.fixture
+def tmdb() -> Tmdb:
+    return Tmdb({("movie", 1000 + number): title(1000 + number) for number in range(1, 10)})
+
+
+@pytest.fixture
+def rated(database_url: str, settings: Settings, world: World, cohort: str) -> str:
+    """A cohort with nine rated films, each of which has a page and a histogram."""
+    for number in range(1, 10):
+        page = film_page(film(number))
+        world.film_pages[page.slug] = page
+        assert page.histogram_url is not None
+        world.histograms[page.histogram_url] = histogram(*range(10))
+    sync_ratings(database_url, settings, world, cohort)
+    world.calls.clear()
+    return cohort
+
+
+@pytest.fixture
+def enrich(database_url: str, settings: Settings, world: World, tmdb: Tmdb, rated: str) -> Enrich:
+    def run(use_tmdb: bool = True) -> FilmsReport:
+        world.calls.clear()
+        tmdb.calls.clear()
+        return enrich_films(database_url, settings, world, tmdb if use_tmdb else None, rated)
+
+    return run
+
+
+def one(query: Query, sql: str) -> dict[str, Any]:
+    [row] = query(sql)
+    return row
+
+
+FILM_1 = "select * from raw.films where slug = 'film-1'"
+SYNC_1 = (
+    "select sync.* from ops.film_metadata_sync as sync join raw.films using (film_id) where slug = 'film-1'"
+)
+
+
+def test_a_film_has_what_its_page_and_tmdb_say(enrich: Enrich, query: Query) -> None:
+    report = enrich()
+    assert (report.due_count, report.fetched_count, report.tmdb_count, report.failures_count) == (9, 9, 9, 0)
+    assert report.requests_count == 18
+    assert report.notes == ()
+    assert report.preview[0].directors == "Agnes Field"
+    row = one(query, FILM_1)
+    assert row["title"] == "Film 1"
+    assert row["original_title"] == "Wie TMDB sagt"
+    assert row["runtime_minutes"] == 123
+    assert row["overview"] == "Things happen."
+    assert (row["tmdb_media_type"], row["tmdb_id"], row["imdb_id"]) == ("movie", 1001, "tt7654321")
+    assert float(row["tmdb_vote_average"]) == 7.25
+    assert float(row["stated_average"]) == 3.5
+    assert row["poster_url"].endswith("/p.jpg")
+    assert row["field_sources"]["title"] == "page"
+    assert row["field_sources"]["runtime_minutes"] == "tmdb"
+    people = query(
+        "select name, role, tmdb_person_id, letterboxd_slug, character_name from raw.film_people"
+        " join raw.people using (person_id) join raw.films using (film_id)"
+        " where slug = 'film-1' order by role"
+    )
+    assert people == [
+        {"name": "Bo Lake", "role": "actor", "tmdb_person_id": 7, "letterboxd_slug": None,
+         "character_name": "The clerk"},
+        {"name": "Agnes Field", "role": "director", "tmdb_person_id": 8, "letterboxd_slug": "agnes-field",
+         "character_name": None},
+        {"name": "Agnes Field", "role": "writer", "tmdb_person_id": 8, "letterboxd_slug": "agnes-field",
+         "character_name": None},
+    ]  # fmt: skip
+    assert query("select iso_code, name from raw.countries") == [{"iso_code": "FR", "name": "France"}]
+    assert query("select name from raw.genres") == [{"name": "Drama"}]
+    payload = one(query, "select * from raw.tmdb_payloads where tmdb_id = 1001")
+    assert payload["payload"] == title(1001)
+    assert payload["expires_at"] > payload["fresh_until"] > payload["fetched_at"]
+    assert one(query, SYNC_1)["histogram_url"] == "/csi/film/film-1/rating-histogram/"
+    run = one(query, "select * from ops.enrichment_runs")
+    assert (run["status"], run["films_count"], run["requests_count"]) == ("succeeded", 9, 18)
+
+
+def test_a_repeat_asks_nothing_and_writes_nothing(
+    enrich: Enrich, world: World, written: Callable[[], int]
+) -> None:
+    enrich()
+    before = written()
+    report = enrich()
+    assert (report.due_count, report.requests_count, world.total_calls()) == (0, 0, 0)
+    assert written() == before
+
+
+def test_without_a_token_the_page_is_enough_and_the_report_says_so(
+    enrich: Enrich, tmdb: Tmdb, query: Query, world: World
+) -> None:
+    report = enrich(use_tmdb=False)
+    assert (report.fetched_count, report.tmdb_count) == (9, 0)
+    assert "ALMANAC_TMDB_TOKEN" in report.notes[0]
+    row = one(query, FILM_1)
+    assert (row["runtime_minutes"], row["field_sources"]["runtime_minutes"]) == (100, "page")
+    assert row["tmdb_id"] == 1001
+    assert query("select name, role from raw.film_people join raw.people using (person_id) limit 1") == [
+        {"name": "Agnes Field", "role": "director"}
+    ]
+    # With a token later on, only TMDB is asked, and the person stays one person.
+    report = enrich()
+    assert (report.requests_count, world.total_calls(), tmdb.calls.total()) == (9, 0, 9)
+    assert one(query, FILM_1)["runtime_minutes"] == 123
+    assert query("select count(*) as n from raw.people where name = 'Agnes Field'") == [{"n": 1}]
+    # And without it again, what TMDB said stays.
+    assert enrich(use_tmdb=False).due_count == 0
+
+
+def test_a_film_that_tmdb_does_not_know_keeps_its_page(enrich: Enrich, tmdb: Tmdb, query: Query) -> None:
+    del tmdb.titles["movie", 1001]
+    report = enrich()
+    assert (report.fetched_count, report.tmdb_count) == (9, 8)
+    assert one(query, FILM_1)["runtime_minutes"] == 100
+    assert one(query, "select status, payload from raw.tmdb_payloads where tmdb_id = 1001") == {
+        "status": 404, "payload": None
+    }  # fmt: skip
+    assert enrich().due_count == 0
+
+
+def test_a_series_is_keyed_as_tv(enrich: Enrich, tmdb: Tmdb, world: World, query: Query) -> None:
+    world.film_pages["film-1"] = replace(world.film_pages["film-1"], tmdb_media_type="tv")
+    tmdb.titles["tv", 1001] = {"id": 1001, "name": "A series", "original_name": "Serie"}
+    enrich()
+    row = one(query, FILM_1)
+    assert (row["tmdb_media_type"], row["tmdb_id"], row["original_title"]) == ("tv", 1001, "Serie")
+
+
+def test_a_held_answer_is_used_while_fresh_and_revalidated_after(
+    enrich: Enrich, tmdb: Tmdb, query: Query, database_url: str
+) -> None:
+    enrich()
+    with psycopg.connect(database_url) as connection:
+        connection.execute("update ops.film_metadata_sync set tmdb_fetched_at = null")
+    report = enrich()
+    assert (report.requests_count, report.cache_hits_count, report.tmdb_count) == (0, 9, 9)
+    with psycopg.connect(database_url) as connection:
+        connection.execute("update ops.film_metadata_sync set tmdb_fetched_at = null")
+        connection.execute("update raw.tmdb_payloads set fresh_until = now() - interval '1 hour'")
+    tmdb.etags.clear()
+    report = enrich()
+    assert (report.requests_count, report.cache_hits_count) == (9, 9)
+    assert None not in tmdb.etags
+    assert one(query, "select status, payload from raw.tmdb_payloads where tmdb_id = 1001") == {
+        "status": 200, "payload": title(1001)
+    }  # fmt: skip
+
+
+def test_a_missing_film_is_not_asked_for_again(enrich: Enrich, world: World, query: Query) -> None:
+    del world.film_pages["film-1"]
+    report = enrich()
+    assert (report.fetched_count, report.not_found_count, report.failures_count) == (8, 1, 0)
+    assert one(query, SYNC_1)["status"] == "not_found"
+    assert enrich().due_count == 0
+
+
+def test_a_failing_film_is_tried_three_times_and_then_rests_ever_longer(
+    enrich: Enrich, world: World, query: Query, database_url: str
+) -> None:
+    def fail(kind: str, key: str, page: int) -> None:
+        if key == "film-1":
+            raise RetriableError("Timed out.")
+
+    world.on_call = fail
+    for attempt in (1, 2, 3):
+        assert enrich().failures_count == 1
+        assert one(query, SYNC_1)["attempts"] == attempt
+    rests = """
+        select round(extract(epoch from next_attempt_at - now()) / 86400)::int as days
+        from ops.film_metadata_sync join raw.films using (film_id) where slug = 'film-1'
+    """
+    for days in (1, 2, 4, 8, 16, 30, 30):
+        assert one(query, rests) == {"days": days}
+        assert enrich().due_count == 0
+        with psycopg.connect(database_url) as connection:
+            connection.execute("update ops.film_metadata_sync set next_attempt_at = now()")
+        assert enrich().failures_count == 1
+    world.on_call = lambda kind, key, page: None
+    with psycopg.connect(database_url) as connection:
+        connection.execute("update ops.film_metadata_sync set next_attempt_at = now()")
+    assert enrich().fetched_count == 1
+    assert query("select count(*) as n from ops.scrape_failures where resolved_at is null") == [{"n": 0}]
+
+
+def test_a_changed_layout_rests_at_once(enrich: Enrich, world: World) -> None:
+    def fail(kind: str, key: str, page: int) -> None:
+        if key == "film-1":
+            raise LayoutChangedError("No title.")
+
+    world.on_call = fail
+    assert enrich().failures_count == 1
+    assert enrich().due_count == 0
+
+
+def test_a_tmdb_failure_keeps_the_page_and_asks_tmdb_alone_next_time(
+    enrich: Enrich, world: World, tmdb: Tmdb, query: Query
+) -> None:
+    tmdb.error = RetriableError("503")
+    with pytest.raises(RetriableError, match="None of the 9 films"):
+        enrich()
+    assert one(query, FILM_1)["runtime_minutes"] == 100
+    tmdb.error = None
+    assert enrich().fetched_count == 9
+    assert world.total_calls() == 0
+
+
+@pytest.mark.parametrize("error", [BlockedError("403"), ConfigurationError("401")])
+def test_what_concerns_the_whole_source_stops_the_run(enrich: Enrich, tmdb: Tmdb, error: Exception) -> None:
+    tmdb.error = error
+    with pytest.raises(type(error)):
+        enrich()
+    assert tmdb.calls.total() <= 4
+
+
+def test_a_killed_enrichment_goes_on_with_the_rest(
+    enrich: Enrich, world: World, query: Query, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("almanac_pipeline.flows.films.BATCH_SIZE", 2)
+
+    def kill(kind: str, key: str, page: int) -> None:
+        if world.total_calls() == 6:
+            raise KeyboardInterrupt
+
+    world.on_call = kill
+    with pytest.raises(KeyboardInterrupt):
+        enrich()
+    fetched = one(query, "select count(*) as n from ops.film_metadata_sync where status = 'fetched'")["n"]
+    assert 2 <= fetched < 9
+    world.on_call = lambda kind, key, page: None
+    assert enrich().fetched_count == 9 - fetched
+    assert query("select count(*) as n from raw.film_people") == [{"n": 27}]
+
+
+def test_a_renamed_film_keeps_its_id_and_its_old_name(enrich: Enrich, world: World, query: Query) -> None:
+    before = one(query, FILM_1)["film_id"]
+    world.film_pages["film-1"] = replace(world.film_pages["film-1"], slug="film-1-1951")
+    enrich()
+    row = one(query, "select film_id, slug from raw.films where slug = 'film-1-1951'")
+    assert row["film_id"] == before
+    aliases = query(
+        "select value from raw.film_aliases where kind = 'slug' and film_id = %s order by 1", before
+    )
+    assert [alias["value"] for alias in aliases] == ["film-1", "film-1-1951"]
+    assert enrich().due_count == 0
+
+
+def test_an_address_that_now_shows_another_film_is_a_missing_film(
+    enrich: Enrich, world: World, query: Query
+) -> None:
+    world.film_pages["film-1"] = replace(world.film_pages["film-1"], uid="film:999")
+    assert enrich().not_found_count == 1
+    assert one(query, FILM_1)["uid"] == "film:1"
+
+
+def test_the_preview_and_the_sources_survive_an_empty_run(enrich: Enrich) -> None:
+    enrich()
+    assert enrich().preview == ()
+
+
+# -- how page and TMDB are combined -----------------------------------------------------------
+
+
+def test_tmdb_wins_and_its_word_outlives_its_silence() -> None:
+    page = film_page(film(1), overview="From the page.")
+    fields, sets = combine(FilmFields("film-1"), page, None)
+    assert (fields.runtime_minutes, fields.field_sources["overview"]) == (100, "page")
+    assert sets.genres == ("Drama", "War")
+    assert sets.countries == (TmdbCountry("", "France"),)
+    assert [credit.letterboxd_slug for credit in sets.credits["director"]] == ["agnes-field"]
+    fields = replace(
+        fields,
+        runtime_minutes=123,
+        field_sources={**fields.field_sources, "runtime_minutes": "tmdb", "directors": "tmdb"},
+    )
+    again, sets = combine(fields, page, None)
+    assert again.runtime_minutes == 123
+    assert sets.credits == {}
+
+
+def test_a_page_that_says_less_takes_nothing_away() -> None:
+    fields, _ = combine(FilmFields("film-1"), film_page(film(1)), None)
+    poorer = film_page(
+        film(1), runtime_minutes=None, tmdb_id=None, tmdb_media_type=None, genres=(), directors=()
+    )
+    again, sets = combine(fields, poorer, None)
+    assert (again.runtime_minutes, again.tmdb_id, sets.genres, sets.credits) == (100, 1001, None, {})
+
+
+def test_two_directors_of_one_name_are_two_people(
+    enrich: Enrich, world: World, tmdb: Tmdb, query: Query
+) -> None:
+    tmdb.titles["movie", 1001]["credits"]["crew"] = [
+        {"id": 8, "name": "Agnes Field", "job": "Director"},
+        {"id": 9, "name": "Agnes Field", "job": "Director"},
+    ]
+    world.film_pages["film-1"] = replace(
+        world.film_pages["film-1"],
+        directors=(PersonLink("Agnes Field", "agnes-field"), PersonLink("Agnes Field", "agnes-field-1")),
+    )
+    enrich()
+    assert one(
+        query,
+        "select count(*) as n from raw.film_people join raw.films using (film_id)"
+        " where slug = 'film-1' and role = 'director'",
+    ) == {"n": 2}
+
+
+# -- histograms -------------------------------------------------------------------------------
+
+Refresh = Callable[[], HistogramsReport]
+
+
+@pytest.fixture
+def refresh(database_url: str, settings: Settings, world: World, enrich: Enrich, rated: str) -> Refresh:
+    enrich(use_tmdb=False)
+
+    def run() -> HistogramsReport:
+        world.calls.clear()
+        return refresh_histograms(database_url, settings, world, rated)
+
+    return run
+
+
+def make_old(database_url: str) -> None:
+    with psycopg.connect(database_url) as connection:
+        connection.execute(
+            "update ops.film_metadata_sync set histogram_fetched_at = now() - interval '31 days'"
+        )
+
+
+def test_histograms_are_read_once_a_month_and_written_when_they_change(
+    refresh: Refresh, world: World, query: Query, database_url: str, written: Callable[[], int]
+) -> None:
+    report = refresh()
+    assert (report.due_count, report.changed_count, report.requests_count) == (9, 9, 9)
+    row = one(
+        query, "select h.* from raw.film_histograms as h join raw.films using (film_id) where slug = 'film-1'"
+    )
+    assert (row["count_0_5"], row["count_5_0"], row["stated_ratings"]) == (0, 9, 45)
+    assert (float(row["stated_average"]), row["fans"], row["source"]) == (3.2, "2", "letterboxd")
+    before = written()
+    assert refresh().due_count == 0
+    make_old(database_url)
+    report = refresh()
+    assert (report.unchanged_count, report.changed_count, report.requests_count) == (9, 0, 9)
+    assert written() == before
+    make_old(database_url)
+    world.histograms["/csi/film/film-1/rating-histogram/"] = histogram(*range(1, 11))
+    assert refresh().changed_count == 1
+    assert written() == before + 1
+
+
+def test_a_blank_histogram_is_a_look_without_a_row(refresh: Refresh, world: World, query: Query) -> None:
+    world.histograms["/csi/film/film-1/rating-histogram/"] = None
+    report = refresh()
+    assert (report.blank_count, report.changed_count) == (1, 8)
+    assert query("select count(*) as n from raw.film_histograms") == [{"n": 8}]
+    assert refresh().due_count == 0
+
+
+def test_a_wrong_total_is_stored_for_the_audit_to_find(refresh: Refresh, world: World, query: Query) -> None:
+    world.histograms["/csi/film/film-1/rating-histogram/"] = replace(histogram(*range(10)), ratings=1000)
+    assert refresh().failures_count == 0
+    assert query("select stated_ratings from raw.film_histograms where stated_ratings > 45") == [
+        {"stated_ratings": 1000}
+    ]
+
+
+@pytest.mark.parametrize(
+    ("error", "due_again"), [(LayoutChangedError("Odd."), 0), (RetriableError("Timed out."), 1)]
+)
+def test_a_histogram_that_cannot_be_read_is_a_failure(
+    refresh: Refresh, world: World, query: Query, error: Exception, due_again: int
+) -> None:
+    def fail(kind: str, key: str, page: int) -> None:
+        if key == "/csi/film/film-1/rating-histogram/":
+            raise error
+
+    world.on_call = fail
+    report = refresh()
+    assert (report.failures_count, report.changed_count) == (1, 8)
+    assert query("select page_kind, film_id is null as lost from ops.scrape_failures") == [
+        {"page_kind": "histogram", "lost": False}
+    ]
+    world.on_call = lambda kind, key, page: None
+    assert refresh().due_count == due_again
+
+
+def test_all_histograms_failing_is_an_error(refresh: Refresh, world: World) -> None:
+    world.histograms.clear()
+    with pytest.raises(Exception, match="None of the 9 histograms"):
+        refresh()
