@@ -127,7 +127,6 @@ def _follow(world: World, entry: Entry) -> list[Effect]:
 
     def effect(at: int) -> None:
         member.following[target.key] = at
-        world.network_version += 1
 
     return [effect]
 
@@ -137,7 +136,6 @@ def _unfollow(world: World, entry: Entry) -> list[Effect]:
 
     def effect(_: int) -> None:
         member.following.pop(target.key, None)
-        world.network_version += 1
 
     return [effect]
 
@@ -218,6 +216,7 @@ def _edit_film(world: World, entry: Entry) -> list[Effect]:
         film.version += 1
         if film.tmdb_id is not None:
             world.tmdb_edits.append((at, film.media_type, film.tmdb_id))
+        world.titles_version += 1
         world.touch_all()
 
     return [effect]

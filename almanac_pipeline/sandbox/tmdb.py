@@ -95,7 +95,7 @@ class Tmdb:
         self.world = world
         self.options = options
         self._kept: dict[tuple[str, int, str], tuple[bytes, str]] = {}
-        self._titles: tuple[int, dict[MediaType, list[tuple[str, Film]]]] | None = None
+        self._titles: tuple[int, dict[MediaType, dict[str, list[tuple[str, Film]]]]] | None = None
 
     def kind(self, path: str) -> str:
         """The kind that the report counts a path below /3 under."""
@@ -171,10 +171,12 @@ class Tmdb:
             return problem(kind, BAD_PAGE)
         wanted = slugify(query.get("query", ""))
         year = query.get("year") or query.get("primary_release_year") or query.get("first_air_date_year")
+        words = self._index()[media]
+        candidates = min((words.get(word, []) for word in wanted.split("-")), key=len)
         found = [
             (title != wanted, film.popularity, film)
-            for title, film in self._index()[media]
-            if wanted and wanted in title and (not year or str(film.year) == year)
+            for title, film in candidates
+            if wanted in title and (not year or str(film.year) == year)
         ]
         films = [film for *_, film in sorted(found, key=lambda row: row[:2])]
         shown = films[(page - 1) * RESULTS_PER_PAGE : page * RESULTS_PER_PAGE]
@@ -189,13 +191,15 @@ class Tmdb:
             headers,
         )
 
-    def _index(self) -> dict[MediaType, list[tuple[str, Film]]]:
-        """Titles as slugs, made on first use and again after anything was renamed."""
-        if self._titles is None or self._titles[0] != self.world.network_version:
-            index: dict[MediaType, list[tuple[str, Film]]] = {"movie": [], "tv": []}
+    def _index(self) -> dict[MediaType, dict[str, list[tuple[str, Film]]]]:
+        """Titles, as slugs, by each of their words; made on first use and again after a title changed."""
+        if self._titles is None or self._titles[0] != self.world.titles_version:
+            index: dict[MediaType, dict[str, list[tuple[str, Film]]]] = {"movie": {}, "tv": {}}
             for (media, _), film in self.world.films_by_tmdb.items():
-                index[media].append((slugify(film.title), film))
-            self._titles = self.world.network_version, index
+                title = slugify(film.title)
+                for word in filter(None, set(title.split("-"))):
+                    index[media].setdefault(word, []).append((title, film))
+            self._titles = self.world.titles_version, index
         return self._titles[1]
 
     def _find(self, kind: str, number: str, headers: Mapping[str, str]) -> Answer:

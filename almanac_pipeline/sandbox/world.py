@@ -240,8 +240,8 @@ class World:
     tmdb_edits: list[tuple[int, MediaType, int]] = field(default_factory=list)
     """When which title's TMDB entry was edited by a change."""
     next_viewing: int = VIEWING_NUMBERS + 1
-    network_version: int = 0
-    """Counts the changes of who exists, under which name, and who follows whom."""
+    titles_version: int = 0
+    """Counts the changes of films' titles."""
 
     def member(self, name: str) -> Member | None:
         """The member of that name in any letter case."""
@@ -386,7 +386,6 @@ class World:
 
     def touch_all(self) -> None:
         """Forget everything derived, for changes that show on anybody's pages."""
-        self.network_version += 1
         for member in self.members.values():
             member.touch()
 

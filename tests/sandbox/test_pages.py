@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 import protego
 import pytest
 
 from almanac_pipeline.errors import NotFoundError
+from almanac_pipeline.sandbox import movielens
 from almanac_pipeline.sandbox.generate import generate
-from almanac_pipeline.sandbox.options import GeneratedWorld, SandboxOptions
+from almanac_pipeline.sandbox.options import GeneratedWorld, MovieLensWorld, SandboxOptions
 from almanac_pipeline.sandbox.pages import GRID_PATHS, PAGE_SIZES, Site, abbreviated, make_bars, make_pager
 from almanac_pipeline.sandbox.routes import Target, route
 from almanac_pipeline.sandbox.world import Member, Order, World
@@ -339,3 +341,31 @@ def test_bars_name_their_counts_as_the_site_does() -> None:
 )
 def test_a_path_leads_to_its_page(path: str, target: Target) -> None:
     assert route(path) == target
+
+
+def test_a_movielens_world_shows_what_it_knows_and_valid_empty_pages_for_the_rest(
+    movielens_folder: Path, markup: str
+) -> None:
+    world = movielens.load(MovieLensWorld(str(movielens_folder)))
+    site = Site(world, SandboxOptions(markup=markup))  # type: ignore[arg-type]
+
+    def body(path: str) -> bytes:
+        return site.show(route(path), BASE).body
+
+    for path in ("/ml-7/likes/films/", "/ml-7/likes/films/rated/none/"):
+        likes = parse_grid(body(path))
+        require_page(likes, kind="likes", path=path, owner="ml-7")
+        assert likes.items == ()
+    rated = parse_grid(body("/ml-7/films/rated/.5-5/by/rated-date/"))
+    assert [(item.uid, item.title, item.rating) for item in rated.items][:2] == [
+        ("film:9", "东", 3.0),
+        ("film:8", "Tide & Salt: It's Mr. Wolf (Loup, Le)", 1.0),
+    ]
+    assert parse_profile(body("/ml-7/")).favorites == ()
+    without_tmdb = parse_film_page(body("/film/slow-tide/"))
+    assert (without_tmdb.tmdb_id, without_tmdb.imdb_id) == (None, "tt12345678")
+    assert (without_tmdb.release_year, without_tmdb.directors, without_tmdb.average) == (None, (), None)
+    histogram = parse_histogram(body(parse_film_page(body("/film/harbour-night/")).histogram_url or ""))
+    assert histogram is not None
+    assert (sum(histogram.counts), histogram.average) == (4, None)
+    assert parse_histogram(body(parse_film_page(body("/film/unseen/")).histogram_url or "")) is None

@@ -13,6 +13,7 @@ from almanac_pipeline.sandbox.generate import generate
 from almanac_pipeline.sandbox.options import SandboxOptions
 from almanac_pipeline.sandbox.tmdb import Answer, Tmdb
 from almanac_pipeline.sandbox.world import Film, World, moment
+from almanac_pipeline.tmdb.titles import parse_title
 from tests.sandbox.conftest import SMALL
 
 BEARER = {"authorization": "Bearer anything"}
@@ -51,6 +52,20 @@ def test_one_request_brings_details_credits_and_external_ids(tmdb: Tmdb, world: 
     assert directors == [person.name for person in film.directors]
     assert len(movie["credits"]["cast"]) == len(film.cast)
     assert movie["external_ids"]["imdb_id"] == movie["imdb_id"] == film.imdb_id
+
+
+def test_every_title_reads_back_as_the_world_has_it(tmdb: Tmdb, world: World) -> None:
+    for film in world.films.values():
+        if film.tmdb_id is None:
+            continue
+        answer = ask(tmdb, f"{film.media_type}/{film.tmdb_id}", append_to_response="credits,external_ids")
+        title = parse_title(answer.body.decode(), film.media_type)
+        assert (title.tmdb_id, title.title, title.release_year) == (film.tmdb_id, film.title, film.year)
+        assert title.imdb_id == film.imdb_id
+        assert [credit.name for credit in title.cast] == [person.name for person in film.cast]
+        if film.media_type == "movie":
+            assert title.runtime_minutes == film.runtime_minutes
+            assert [credit.name for credit in title.directors] == [person.name for person in film.directors]
 
 
 def test_a_series_answers_under_tv_and_not_under_movie(tmdb: Tmdb, world: World) -> None:
