@@ -203,8 +203,8 @@ def _rating(tree: LexborHTMLParser, schema: dict[str, Any]) -> tuple[float | Non
     aggregate = schema.get("aggregateRating")
     if isinstance(aggregate, dict):
         value = aggregate.get("ratingValue")
-        average = float(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else None
-        return average or None, int_of(aggregate.get("ratingCount"))
+        average = float(value) if isinstance(value, (int, float)) and 0 < value <= 5 else None
+        return average, int_of(aggregate.get("ratingCount"))
     node = tree.css_first('meta[name="twitter:data2"]')
     match = _OUT_OF_FIVE.match((node.attributes.get("content") if node is not None else None) or "")
     return (float(match[1]) if match else None), None
