@@ -36,7 +36,7 @@ class AlmanacStorage(DagsterPostgresStorage):
     @classmethod
     def from_config_value(
         cls, inst_data: ConfigurableClassData | None, config_value: Mapping[str, Any]
-    ) -> AlmanacStorage:  # type: ignore[override]  # the base class wants its own URL fields
+    ) -> AlmanacStorage:
         return cls(postgres_url=dagster_url(), inst_data=inst_data)
 
 

@@ -76,7 +76,9 @@ class RunView:
                 self._summaries.setdefault(step, []).append(str(summary.value))
         elif kind == "ASSET_CHECK_EVALUATION":
             check = event.asset_check_evaluation_data
-            self._checks.add(step)
+            if step.endswith(check.check_name):
+                # A step that is nothing but this check; a line of its own only if it fails.
+                self._checks.add(step)
             if not check.passed:
                 self.failed_checks.append(f"{check.asset_key.to_user_string()}: {check.check_name}")
                 self._console.print(

@@ -1,7 +1,7 @@
 """Runs every benchmark, or those named, and prints one JSON document on standard output.
 
-    python -m bench                     all of them
-    python -m bench parse_pages         one of them
+python -m bench                     all of them
+python -m bench parse_pages         one of them
 """
 
 from __future__ import annotations
@@ -19,11 +19,17 @@ BENCHMARKS = ["parse_pages", "load_rows", "statistics", "demo_stages"]
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench", description="Measure the hot paths.")
-    parser.add_argument("names", nargs="*", choices=[[], *BENCHMARKS], metavar="NAME", help=", ".join(BENCHMARKS))
+    parser.add_argument(
+        "names", nargs="*", choices=[[], *BENCHMARKS], metavar="NAME", help=", ".join(BENCHMARKS)
+    )
     names = parser.parse_args().names or BENCHMARKS
     results: dict[str, object] = {
         "measured_at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-        "machine": {"cores": os.cpu_count(), "python": platform.python_version(), "system": platform.system()},
+        "machine": {
+            "cores": os.cpu_count(),
+            "python": platform.python_version(),
+            "system": platform.system(),
+        },
     }
     for name in names:
         started = time.monotonic()

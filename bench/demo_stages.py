@@ -52,7 +52,12 @@ def _measure(name: str, arguments: list[str], *, repeats: int) -> dict[str, Any]
                 if line is None:
                     raise RuntimeError(f"the demo published nothing:\n{output}")
                 url = subprocess.run(
-                    [ALMANAC, "db", "url"], env=environment, cwd=ROOT, check=True, stdout=subprocess.PIPE, text=True
+                    [ALMANAC, "db", "url"],
+                    env=environment,
+                    cwd=ROOT,
+                    check=True,
+                    stdout=subprocess.PIPE,
+                    text=True,
                 ).stdout.strip()
                 with psycopg.connect(url) as connection:
                     stages = {step: round(seconds, 2) for step, seconds in connection.execute(STAGES)}
@@ -60,7 +65,9 @@ def _measure(name: str, arguments: list[str], *, repeats: int) -> dict[str, Any]
                     "line": line.group(0), "seconds": float(line.group(1)), "stages_seconds": stages
                 }  # fmt: skip
         finally:
-            subprocess.run([ALMANAC, "down"], env=environment, cwd=ROOT, check=False, stdout=subprocess.DEVNULL)
+            subprocess.run(
+                [ALMANAC, "down"], env=environment, cwd=ROOT, check=False, stdout=subprocess.DEVNULL
+            )
     return results
 
 

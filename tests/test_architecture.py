@@ -85,7 +85,9 @@ def test_the_environment_is_read_in_settings_only() -> None:
     assert readers == []
 
 
-@pytest.mark.parametrize("file", sorted(PACKAGE.rglob("*.py")), ids=lambda file: str(file.relative_to(PACKAGE)))
+@pytest.mark.parametrize(
+    "file", sorted(PACKAGE.rglob("*.py")), ids=lambda file: str(file.relative_to(PACKAGE))
+)
 def test_a_module_says_what_belongs_in_it(file: Path) -> None:
     assert ast.get_docstring(ast.parse(file.read_text())), f"{file} has no docstring"
 

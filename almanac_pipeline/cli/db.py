@@ -93,6 +93,7 @@ def psql(context: typer.Context) -> None:
         "user": "PGUSER",
         "password": "PGPASSWORD",
         "dbname": "PGDATABASE",
+        "sslmode": "PGSSLMODE",
     }
     environment = os.environ | {names[key]: str(value) for key, value in parts.items() if key in names}
     try:

@@ -41,11 +41,11 @@ def histogram_picture(counts: Sequence[int]) -> dg.MarkdownMetadataValue:
     top = max([*counts, 1])
     bars = []
     for index, count in enumerate(counts):
-        height = round(100 * count / top)
+        left, height = 8 + index * 36, round(100 * count / top)
         bars.append(
-            f'<rect x="{8 + index * 36}" y="{110 - height}" width="30" height="{height}" fill="#3b6fb6"/>'
-            f'<text x="{23 + index * 36}" y="{105 - height}" font-size="9" text-anchor="middle">{count}</text>'
-            f'<text x="{23 + index * 36}" y="124" font-size="10" text-anchor="middle">{(index + 1) / 2}</text>'
+            f'<rect x="{left}" y="{110 - height}" width="30" height="{height}" fill="#3b6fb6"/>'
+            f'<g font-size="10" text-anchor="middle"><text x="{left + 15}" y="{105 - height}">{count}</text>'
+            f'<text x="{left + 15}" y="124">{(index + 1) / 2}</text></g>'
         )
     svg = (
         '<svg xmlns="http://www.w3.org/2000/svg" width="376" height="130" font-family="sans-serif">'

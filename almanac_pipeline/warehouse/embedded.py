@@ -160,7 +160,7 @@ class EmbeddedServer:
     def _initialise(self) -> ServerAddress:
         if self.data.exists():
             # initdb was interrupted before the address was written: nothing of value is in there.
-            if (self.data / "base").exists() and self._address_file.exists() is False and _has_user_data(self.data):
+            if not self._address_file.exists() and _ever_ran(self.data):
                 raise WarehouseError(
                     f"{self.data} holds a database but {self._address_file} is missing. "
                     "Restore that file from a backup, or move the folder away to start empty."
@@ -237,7 +237,7 @@ def _server_owner() -> pwd.struct_passwd | None:
             return pwd.getpwnam(name)
         except KeyError:
             continue
-    raise WarehouseError("Running as root needs an unprivileged user `postgres` or `nobody` for the database server.")
+    raise WarehouseError("As root the database server needs a user `postgres` or `nobody` to run as.")
 
 
 def _data_root(home: Path, owner: pwd.struct_passwd | None) -> Path:
@@ -293,7 +293,7 @@ def _create_database(address: ServerAddress) -> None:
             connection.execute(f'create database "{DATABASE}"')
 
 
-def _has_user_data(data: Path) -> bool:
+def _ever_ran(data: Path) -> bool:
     """Whether a server ever ran on this folder (initdb leaves no postmaster.opts)."""
     return (data / "postmaster.opts").exists()
 

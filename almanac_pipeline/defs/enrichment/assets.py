@@ -39,8 +39,8 @@ def film_metadata(context: dg.AssetExecutionContext, almanac: Almanac) -> dg.Mat
         context.log.warning(note)
     summary = "; ".join(
         [
-            f"{report.fetched_count:,} of {report.due_count:,} due films read, {report.tmdb_count:,} from TMDB, "
-            f"{report.requests_count:,} requests",
+            f"{report.fetched_count:,} of {report.due_count:,} due films read, "
+            f"{report.tmdb_count:,} from TMDB, {report.requests_count:,} requests",
             *report.notes,
         ]
     )
