@@ -292,7 +292,8 @@ def _read_pages(
         _require_sound(page, member, kind, number)
         if number > 1 and page.total != stated_total:
             return _Pages(page.total, complete=False, has_moved=True)
-        stated_total = page.total
+        # An empty list states no total.
+        stated_total = page.total if page.items or number > 1 else page.total or 0
         known = 0
         if mode == "incremental":
             comparison = opinions.compare_page(connection, user_id, kind.newest_part, page.items)

@@ -27,7 +27,7 @@ def query(database_url: str) -> Query:
 
     def run(sql: str, *parameters: object) -> list[dict[str, Any]]:
         with psycopg.connect(database_url, row_factory=dict_row) as connection:
-            return connection.execute(sql, parameters).fetchall()  # type: ignore[arg-type]
+            return connection.execute(sql, parameters).fetchall()
 
     return run
 

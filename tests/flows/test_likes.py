@@ -28,9 +28,9 @@ FLAGS = """
 def sync(database_url: str, settings: Settings, world: World, cohort: str) -> Sync:
     sync_ratings(database_url, settings, world, cohort)
 
-    def run(**options: bool) -> LikesReport:
+    def run(full: bool = False) -> LikesReport:
         world.calls.clear()
-        return sync_likes(database_url, settings, world, cohort, **options)
+        return sync_likes(database_url, settings, world, cohort, full=full)
 
     return run
 
@@ -104,6 +104,17 @@ def test_a_shrunken_list_of_likes_takes_nothing_away(
     before = flags(query)
     world.person("ada").likes = world.person("ada").likes[:left]
     assert sync().failures_count == 1
+    assert flags(query) == before
+
+
+def test_an_empty_page_without_a_total_is_not_taken_for_no_news(
+    sync: Sync, world: World, query: Query
+) -> None:
+    sync()
+    before = flags(query)
+    world.change_page = lambda page, number: replace(page, items=(), total=None, next_page=None)
+    report = sync()
+    assert (report.failures_count, report.unchanged_count) == (1, 1)  # bea likes nothing
     assert flags(query) == before
 
 

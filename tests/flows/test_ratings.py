@@ -42,9 +42,9 @@ SNAPSHOT = """
 
 @pytest.fixture
 def sync(database_url: str, settings: Settings, world: World, cohort: str) -> Sync:
-    def run(**options: bool) -> RatingsReport:
+    def run(full: bool = False) -> RatingsReport:
         world.calls.clear()
-        return sync_ratings(database_url, settings, world, cohort, **options)
+        return sync_ratings(database_url, settings, world, cohort, full=full)
 
     return run
 
