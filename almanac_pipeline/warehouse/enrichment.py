@@ -553,6 +553,7 @@ def _store_people(connection: psycopg.Connection, sets: dict[int, FilmSets]) -> 
         ) on commit delete rows
         """
     )
+    connection.execute("delete from incoming_people")
     connection.execute(
         """
         insert into incoming_people

@@ -35,6 +35,7 @@ def open_incoming(connection: psycopg.Connection) -> None:
         ) on commit delete rows
         """
     )
+    connection.execute("delete from incoming")  # of an earlier use in the caller's own transaction
 
 
 def fill_incoming(
