@@ -21,7 +21,7 @@ def report_metadata(report: Any, summary: str, **extra: Any) -> dict[str, Any]:
         for field in dataclasses.fields(report)
         if isinstance(value := getattr(report, field.name), (int, float)) and not isinstance(value, bool)
     }
-    return {SUMMARY_KEY: summary, **numbers, **extra}
+    return {SUMMARY_KEY: summary, **extra, **numbers}
 
 
 def markdown_table(rows: Sequence[Mapping[str, Any]]) -> dg.MarkdownMetadataValue:

@@ -12,6 +12,7 @@ import contextlib
 import fcntl
 import hashlib
 import importlib.metadata
+import logging
 import os
 import shutil
 import tempfile
@@ -216,6 +217,9 @@ def _invocation(settings: Settings, environment: Mapping[str, str]) -> Iterator[
         try:
             yield _Invocation(Path(target), logs)
         finally:
+            # dbt leaves its log file open until the next invocation drops it unclosed.
+            for handler in logging.getLogger("file_log").handlers:
+                handler.close()
             for name, value in before.items():
                 if value is None:
                     os.environ.pop(name, None)

@@ -45,8 +45,9 @@ def film_metadata(context: dg.AssetExecutionContext, almanac: Almanac) -> dg.Mat
         ]
     )
     return dg.MaterializeResult(
-        metadata=report_metadata(report, summary, failures=list(report.failures))
-        | {"latest_films": records_table(report.preview)}
+        metadata=report_metadata(
+            report, summary, latest_films=records_table(report.preview), failures=list(report.failures)
+        )
     )
 
 
@@ -67,6 +68,7 @@ def film_histograms(context: dg.AssetExecutionContext, almanac: Almanac) -> dg.M
         f"{report.requests_count:,} requests"
     )
     return dg.MaterializeResult(
-        metadata=report_metadata(report, summary, failures=list(report.failures))
-        | {"latest_histograms": records_table(report.preview)}
+        metadata=report_metadata(
+            report, summary, latest_histograms=records_table(report.preview), failures=list(report.failures)
+        )
     )

@@ -63,12 +63,14 @@ def ratings(context: dg.AssetExecutionContext, almanac: Almanac) -> dg.Materiali
         f"{report.requests_count:,} requests"
     )
     return dg.MaterializeResult(
-        metadata=report_metadata(report, summary, failures=list(report.failures))
-        | {
-            "dagster/row_count": stored,
-            "latest_changes": changes_table(report.preview),
-            "stars": histogram_picture(report.rating_counts),
-        }
+        metadata=report_metadata(
+            report,
+            summary,
+            stars=histogram_picture(report.rating_counts),
+            latest_changes=changes_table(report.preview),
+            failures=list(report.failures),
+        )
+        | {"dagster/row_count": stored}
     )
 
 
@@ -90,6 +92,7 @@ def likes(context: dg.AssetExecutionContext, almanac: Almanac) -> dg.Materialize
         f"{changed:,} changed, {report.profiles_count} profiles read, {report.requests_count:,} requests"
     )
     return dg.MaterializeResult(
-        metadata=report_metadata(report, summary, failures=list(report.failures))
-        | {"latest_changes": changes_table(report.preview)}
+        metadata=report_metadata(
+            report, summary, latest_changes=changes_table(report.preview), failures=list(report.failures)
+        )
     )

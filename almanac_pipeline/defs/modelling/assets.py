@@ -15,37 +15,19 @@ from almanac_pipeline.defs.resources import Almanac, final_errors
 from almanac_pipeline.flows.circle import compute_circle
 from almanac_pipeline.flows.publication import changed_cohorts
 from almanac_pipeline.partitions import cohorts
-from almanac_pipeline.terminal import SUMMARY_KEY
 from almanac_pipeline.warehouse import dbt
 from almanac_pipeline.warehouse.connection import connect_to
 
 FORCE_TAG = "almanac/force"
 """Run tag: `true` builds even where nothing changed."""
 
-TRANSLATOR = AlmanacTranslator()
 PER_COHORT: dict[str, Any] = {
     "manifest": dbt.MANIFEST,
-    "dagster_dbt_translator": TRANSLATOR,
+    "dagster_dbt_translator": AlmanacTranslator(),
     "partitions_def": cohorts,
     "backfill_policy": dg.BackfillPolicy.single_run(),
     "pool": "dbt",
 }
-
-
-@dbt_assets(
-    manifest=dbt.MANIFEST,
-    dagster_dbt_translator=TRANSLATOR,
-    select="tag:shared_views",
-    name="shared_views",
-    pool="dbt",
-)
-def shared_views(context: dg.AssetExecutionContext, almanac: Almanac) -> Iterator[Any]:
-    with final_errors():
-        renewed = dbt.bootstrap(almanac.database_url)
-    for key in sorted(context.selected_asset_keys):
-        yield dg.MaterializeResult(
-            asset_key=key, metadata={SUMMARY_KEY: "renewed" if renewed else "as before"}
-        )
 
 
 @dbt_assets(select="tag:before_statistics", name="before_statistics", **PER_COHORT)

@@ -29,13 +29,12 @@ class AlmanacTranslator(DagsterDbtTranslator):
 
     def get_asset_key(self, dbt_resource_props: Mapping[str, Any]) -> dg.AssetKey:
         if dbt_resource_props["resource_type"] == "source":
-            return _writers(dbt_resource_props)[0]
+            schema_and_table = dg.AssetKey([dbt_resource_props["schema"], dbt_resource_props["name"]])
+            return next(iter(_writers(dbt_resource_props)), schema_and_table)
         return dg.AssetKey([dbt_resource_props["schema"], dbt_resource_props["name"]])
 
     def get_group_name(self, dbt_resource_props: Mapping[str, Any]) -> str:
-        if SHARED_VIEWS_TAG in dbt_resource_props.get("tags", []):
-            return "staging"
-        return {"almanac": "almanac"}.get(dbt_resource_props["schema"], "statistics")
+        return "almanac" if dbt_resource_props["schema"] == "almanac" else "statistics"
 
     def get_owners(self, dbt_resource_props: Mapping[str, Any]) -> list[str]:
         return ["team:almanac"]
@@ -46,15 +45,14 @@ class AlmanacTranslator(DagsterDbtTranslator):
     def get_asset_spec(
         self, manifest: Mapping[str, Any], unique_id: str, project: DbtProject | None
     ) -> dg.AssetSpec:
-        """The usual spec, waiting also for whatever stands behind the shared views it reads.
+        """The usual spec, with what stands behind the shared views in place of the views.
 
-        The views are made once per database and are no part of a cohort's run; without this a
-        model would not wait for the assets that fill the tables below them.
+        The views are made once per database and are no part of a cohort's run: a model waits for
+        the assets that fill the tables below them, and the graph stays one that can be read.
         """
         spec = super().get_asset_spec(manifest, unique_id, project)
-        known = {dep.asset_key for dep in spec.deps} | {spec.key}
-        behind = set(_behind_views(manifest, unique_id, self)) - known
-        return spec.replace_attributes(deps=[*spec.deps, *(dg.AssetDep(key) for key in sorted(behind))])
+        upstream = set(_upstream(manifest, unique_id, self)) - {spec.key}
+        return spec.replace_attributes(deps=[dg.AssetDep(key) for key in sorted(upstream)])
 
     def get_asset_check_spec(
         self,
@@ -69,22 +67,22 @@ class AlmanacTranslator(DagsterDbtTranslator):
 
 
 def _writers(source: Mapping[str, Any]) -> list[dg.AssetKey]:
+    """The assets that fill a source table; none for a table that no asset writes (the control table)."""
     if source["source_name"] == "circle":
         return [CIRCLE_MODEL]
-    table = f"{source['source_name']}.{source['name']}"
-    return [dg.AssetKey(name.split("/")) for name in WRITERS.get(table, [table.replace(".", "/")])]
+    return [dg.AssetKey(name.split("/")) for name in WRITERS.get(f"{source['schema']}.{source['name']}", ())]
 
 
-def _behind_views(
+def _upstream(
     manifest: Mapping[str, Any], unique_id: str, translator: AlmanacTranslator
 ) -> Iterator[dg.AssetKey]:
-    """The assets upstream of a node that are reached through shared views only."""
+    """The assets that a node reads, directly or through shared views."""
     node = manifest["nodes"].get(unique_id)
     # Seeds depend on nothing and have no such list; sources are no nodes.
     for parent in node["depends_on"].get("nodes", ()) if node else ():
         if parent in manifest["sources"]:
             yield from _writers(manifest["sources"][parent])
         elif SHARED_VIEWS_TAG in manifest["nodes"][parent].get("tags", []):
-            yield from _behind_views(manifest, parent, translator)
+            yield from _upstream(manifest, parent, translator)
         else:
             yield translator.get_asset_key(manifest["nodes"][parent])
