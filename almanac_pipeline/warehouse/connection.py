@@ -63,8 +63,10 @@ def connect_to(url: str, *, autocommit: bool = False) -> psycopg.Connection:
     """
     try:
         return psycopg.connect(url, autocommit=autocommit, connect_timeout=10, application_name="almanac")
-    except (psycopg.OperationalError, psycopg.ProgrammingError) as error:
+    except psycopg.OperationalError as error:
         raise WarehouseError(f"The database at {describe(url)} cannot be reached: {_reason(error)}") from None
+    except psycopg.ProgrammingError:  # its message would repeat parts of the URL
+        raise WarehouseError(f"{describe(url)} cannot be used.") from None
 
 
 def connection_pool(url: str, size: int) -> ConnectionPool[psycopg.Connection]:

@@ -147,15 +147,15 @@ class EmbeddedServer:
             return None
 
     def _postmaster_pid(self) -> int | None:
-        """The process id in postmaster.pid if that process lives and is a postgres."""
+        """The process id in postmaster.pid if that process lives and serves our data.
+
+        After a crash of the machine the number may be anybody's, who must not be sent signals.
+        """
         try:
             pid = int((self.data / "postmaster.pid").read_text().splitlines()[0])
-            os.kill(pid, 0)
-        except PermissionError:
-            return pid
-        except (FileNotFoundError, ProcessLookupError, IndexError, ValueError):
+        except (FileNotFoundError, IndexError, ValueError):
             return None
-        return pid if not _is_zombie(pid) else None
+        return pid if str(self.data) in _command_line(pid) else None
 
     def _initialise(self) -> ServerAddress:
         if self.data.exists():
@@ -298,13 +298,15 @@ def _ever_ran(data: Path) -> bool:
     return (data / "postmaster.opts").exists()
 
 
-def _is_zombie(pid: int) -> bool:
-    """Killed but not yet reaped by its parent (only Linux tells)."""
-    try:
-        status = Path(f"/proc/{pid}/stat").read_text()
-    except OSError:
-        return False
-    return status.rpartition(")")[2].split()[0] == "Z"
+def _command_line(pid: int) -> str:
+    """What the process was started with; empty if there is none, or one killed and not yet reaped."""
+    if Path("/proc/self/cmdline").exists():
+        try:
+            return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+        except OSError:
+            return ""
+    listed = subprocess.run(["ps", "-ww", "-o", "args=", "-p", str(pid)], capture_output=True, text=True)
+    return listed.stdout
 
 
 def _free_port() -> int:
