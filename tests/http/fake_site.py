@@ -23,6 +23,7 @@ class Answer:
     body: bytes = b"<!doctype html><html><head><meta property='og:url'></head><body>fine</body></html>"
     headers: dict[str, str] = field(default_factory=dict)
     fault: Literal["reset", "truncate", "hang", "drip"] | None = None
+    delay_seconds: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -94,6 +95,7 @@ class FakeSite:
                 answer = script.pop(0) if len(script) > 1 else script[0]
             else:
                 answer = Answer(404, b"") if handler.path == "/robots.txt" else Answer()
+        self._closing.wait(answer.delay_seconds)
         if answer.fault == "reset":
             handler.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             handler.connection.close()

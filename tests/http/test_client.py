@@ -36,7 +36,7 @@ CHALLENGE = b"<!DOCTYPE html><html><head><title>Just a moment...</title></head><
 
 
 def settings(**given: object) -> Settings:
-    return Settings(_env_file=None, **{"contact": "owner@example.org", "http_timeout_seconds": 0.5} | given)
+    return Settings(_env_file=None, **{"contact": "owner@example.org", "http_timeout_seconds": 5} | given)
 
 
 @pytest.fixture
@@ -129,7 +129,7 @@ def test_a_passing_fault_is_asked_again_and_logged(
     fault: Answer, site: FakeSite, open_client: Open, connection: psycopg.Connection
 ) -> None:
     site.script("/a/", fault, Answer(body=b"whole"))
-    client = open_client()
+    client = open_client(http_timeout_seconds=0.5 if fault.fault == "hang" else 5)
     assert client.get(f"{site.url}/a/", path_class="film").body == b"whole"
     client.close()
     first, second = logged(connection)
@@ -153,7 +153,7 @@ def test_after_three_retries_it_gives_up(
 def test_a_body_that_drips_is_given_up(
     site: FakeSite, open_client: Open, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(client_module, "BODY_TIMEOUTS", 0.2)
+    monkeypatch.setattr(client_module, "BODY_TIMEOUTS", 0.1)
     site.script("/a/", Answer(body=b"x" * 200, fault="drip"), Answer(body=b"whole"))
     assert open_client().get(f"{site.url}/a/", path_class="film").body == b"whole"
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from typing import TypeVar
 from urllib.parse import quote
 
-from almanac_pipeline.errors import LayoutChangedError, PermanentError, RetriableError, WrongPageError
+from almanac_pipeline.errors import LayoutChangedError, PermanentError, WrongPageError
 from almanac_pipeline.http.client import PoliteClient, Response
 from almanac_pipeline.sources.pages.parsers import (
     parse_film_page,
@@ -36,7 +36,6 @@ _GRID_PATHS: dict[Grid, str] = {
 }
 _USERNAME = re.compile(r"[a-z0-9_-]{1,40}", re.IGNORECASE)
 _SLUG = re.compile(r"[^\s/?#\\%]{1,300}")
-_TAIL_BYTES = 4096
 
 Walked = TypeVar("Walked", FilmGrid, PeoplePage)
 Parsed = TypeVar("Parsed")
@@ -110,14 +109,10 @@ class PagesSource:
         """The fragment at `FilmPage.histogram_url`; None where the site answers a blank body."""
         if not re.fullmatch(r"/csi/[^\s\\#]+", path):
             raise LayoutChangedError("a film's histogram is at an address that we do not know")
-        return self._fetch(path, "histogram", parse_histogram, whole_page=False)
+        return self._fetch(path, "histogram", parse_histogram)
 
-    def _fetch(
-        self, path: str, path_class: str, parse: Callable[[bytes], Parsed], *, whole_page: bool = True
-    ) -> Parsed:
+    def _fetch(self, path: str, path_class: str, parse: Callable[[bytes], Parsed]) -> Parsed:
         def read(response: Response) -> Parsed:
-            if whole_page and b"</html" not in response.body[-_TAIL_BYTES:].lower():
-                raise RetriableError(f"{path_class}: the page is truncated, it has no closing </html>")
             return parse(response.body)
 
         return self._client.get_as(f"{self._base_url}{path}", parse=read, path_class=path_class)
@@ -126,7 +121,7 @@ class PagesSource:
 def _walk(
     fetch: Callable[[int], Walked], keys_of: Callable[[Walked], tuple[str, ...]], number: int, page_size: int
 ) -> Iterator[Walked]:
-    """Pages from `number` on, until one says that it is the last.
+    """Pages from `number` on, until one says that it is the last. `fetch` has checked the number of the next.
 
     Raises:
         LayoutChangedError: a page contradicts its own counts or links.
@@ -147,8 +142,6 @@ def _walk(
             full = len(keys) >= page_size
             if (last_page or 0) > number or (full and (page.total or 0) > number * page_size):
                 raise LayoutChangedError(f"page {number} is not the last one but has no link to the next")
-        elif page.next_page != number + 1:
-            raise LayoutChangedError(f"page {number} names page {page.next_page} as the next")
         yield page
         if page.next_page is None:
             return
