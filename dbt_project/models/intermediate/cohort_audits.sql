@@ -261,8 +261,8 @@ final as (
         requests.input_version,
         checks.rule,
         checks.blocking,
-        checks.expected,
-        checks.observed,
+        checks.expected::numeric(14, 4) as expected,
+        checks.observed::numeric(14, 4) as observed,
         checks.passed,
         checks.detail,
         now() as audited_at

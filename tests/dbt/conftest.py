@@ -1,0 +1,56 @@
+"""A database with the dbt project bootstrapped, made once and cloned for each test."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+
+import psycopg
+import pytest
+
+from almanac_pipeline.settings import Settings
+from almanac_pipeline.warehouse import dbt
+from tests.conftest import drop_database, with_database
+from tests.dbt.world import Warehouse
+
+
+@pytest.fixture(scope="session")
+def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
+    return Settings(_env_file=None, home=tmp_path_factory.mktemp("home"))  # type: ignore[call-arg]
+
+
+@pytest.fixture(scope="session")
+def bootstrapped_template(server_url: str, template_database: str, settings: Settings) -> Iterator[str]:
+    name = f"template_{uuid.uuid4().hex[:12]}"
+    with psycopg.connect(server_url, autocommit=True) as connection:
+        connection.execute(f"create database {name} template {template_database}")
+    assert dbt.bootstrap(with_database(server_url, name), settings=settings)
+    yield name
+    drop_database(server_url, name)
+
+
+@pytest.fixture(scope="session")
+def new_warehouse(
+    server_url: str, bootstrapped_template: str, settings: Settings
+) -> Callable[[], AbstractContextManager[Warehouse]]:
+    """Makes a bootstrapped database that lives as long as the `with` block."""
+
+    @contextmanager
+    def make() -> Iterator[Warehouse]:
+        name = f"test_{uuid.uuid4().hex[:12]}"
+        with psycopg.connect(server_url, autocommit=True) as connection:
+            connection.execute(f"create database {name} template {bootstrapped_template}")
+        url = with_database(server_url, name)
+        with psycopg.connect(url, autocommit=True) as connection:
+            yield Warehouse(url, connection, settings)
+        drop_database(server_url, name)
+
+    return make
+
+
+@pytest.fixture
+def warehouse(new_warehouse: Callable[[], AbstractContextManager[Warehouse]]) -> Iterator[Warehouse]:
+    """A bootstrapped database that only this test uses."""
+    with new_warehouse() as opened:
+        yield opened

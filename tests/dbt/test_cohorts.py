@@ -1,0 +1,354 @@
+"""Cohorts beside each other: what a build touches, what holds a cohort back, what makes it stale."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+
+from almanac_pipeline.errors import ConfigurationError, DbtError, HeldBackError, NotFoundError, WarehouseError
+from almanac_pipeline.flows.circle import compute_circle
+from almanac_pipeline.warehouse import dbt, publications
+from tests.dbt.world import Warehouse
+
+MARTS = ("cohort_film_stats", "film_histograms", "film_rankings", "ranking_insights")
+
+
+@pytest.fixture
+def two(warehouse: Warehouse) -> Warehouse:
+    """Cohorts `left` (ann, bob, cat) and `right` (cat, dan), with films 1 to 3, not yet built."""
+    ann, bob, cat, dan = (warehouse.member(name) for name in ("ann", "bob", "cat", "dan"))
+    films = [warehouse.film(number) for number in (1, 2, 3)]
+    for user_id, stars in ((ann, [5, 4, 1]), (bob, [4.5, 3, 2]), (cat, [5, 2.5, None]), (dan, [1, 2, 3])):
+        for film_id, value in zip(films, stars, strict=True):
+            if value is not None:
+                warehouse.rate(user_id, film_id, value)
+    warehouse.cohort("left", [ann, bob, cat])
+    warehouse.cohort("right", [cat, dan])
+    return warehouse
+
+
+def contents(warehouse: Warehouse, cohort: str) -> dict[str, list[Any]]:
+    """All mart rows of a cohort with their place on disk: equal only if nobody touched them."""
+    return {
+        mart: warehouse.rows(
+            f"select ctid::text, xmin::text, * from almanac.{mart} where cohort = %s order by 1", cohort
+        )
+        for mart in MARTS
+    }
+
+
+def counts(warehouse: Warehouse, cohort: str) -> list[int]:
+    return [
+        warehouse.scalar(f"select count(*) from almanac.{mart} where cohort = %s", cohort) for mart in MARTS
+    ]
+
+
+def test_building_one_cohort_leaves_the_other_ones_rows_where_they_are(two: Warehouse) -> None:
+    two.build("left", "right")
+    before = contents(two, "left")
+    two.execute("update raw.ratings set rating = 4 where rating = 1")
+    two.build("right")
+    assert contents(two, "left") == before
+    assert all(before.values())
+    assert (
+        two.scalar(
+            "select rating_sum from almanac.cohort_film_stats where cohort = 'right' and slug = 'film-1'"
+        )
+        == 9
+    )
+
+
+def test_building_again_gives_the_same_rows_once(two: Warehouse) -> None:
+    two.build("left")
+    query = (
+        "select strategy, film_id, score, rank, rank_low, rank_high from almanac.film_rankings order by 1, 2"
+    )
+    first, sizes = two.rows(query), counts(two, "left")
+    two.build("left")
+    assert two.rows(query) == first
+    assert counts(two, "left") == sizes == [3, 30, 6, 3]
+
+
+def test_a_cohort_that_became_empty_leaves_no_rows(two: Warehouse) -> None:
+    two.build("left", "right")
+    two.execute("update raw.cohort_members set until = now() where cohort_id = %s", two.cohort_id("left"))
+    report = two.build("left")["left"]
+    assert (report.members, report.films, report.ratings, report.overall_mean) == (0, 0, 0, None)
+    assert counts(two, "left") == [0, 0, 0, 0]
+    assert counts(two, "right") == [3, 30, 6, 3]
+    published = publications.record_publication(
+        two.connection, two.cohort_id("left"), input_version="version 2"
+    )
+    assert (published.members_count, published.films_count, published.ratings_count) == (0, 0, 0)
+
+
+def test_members_who_are_deleted_or_forgotten_leave_every_table(two: Warehouse) -> None:
+    two.build("left")
+    two.execute("update raw.users set status = 'forgotten' where username = 'ann'")
+    two.execute("update raw.users set status = 'deleted' where username = 'bob'")
+    two.build("left")
+    cat = two.scalar("select user_id from raw.users where username = 'cat'")
+    for table in ("int_cohort_members", "int_cohort_ratings", "circle_members"):
+        assert two.rows(f"select distinct user_id from intermediate.{table}") == [{"user_id": cat}]
+    assert {row["raters"] for row in two.by_film("cohort_film_stats", "left").values()} == {1}
+
+
+def test_a_member_known_under_two_names_counts_once(two: Warehouse) -> None:
+    old = two.member("anna", status="renamed", renamed_to="ann")
+    two.rate(old, two.film_id(1), 0.5)
+    two.execute(
+        "insert into raw.cohort_members (cohort_id, user_id) values (%s, %s)", two.cohort_id("left"), old
+    )
+    assert two.build("left")["left"].members == 3
+
+
+def spoil_with_a_twin(two: Warehouse) -> str:
+    """Film 1 stored twice, once without its id, and rated by ann under both."""
+    twin = two.film(0, "Film 1 again", uid=None, slug="film-one")
+    ann = two.scalar("select user_id from raw.users where username = 'ann'")
+    two.alias("film-one", two.film_id(1))
+    two.rate(ann, twin, 5)
+    return "no_duplicate_member_film"
+
+
+def spoil_with_a_histogram(two: Warehouse) -> str:
+    """The histogram of film 3, which only the left cohort rated, misses two per cent of its ratings."""
+    two.execute("delete from raw.ratings where rating = 3 and film_id = %s", two.film_id(3))
+    two.histogram(two.film_id(3), [0, 0, 0, 0, 0, 0, 0, 0, 0, 98], stated=100)
+    return "global_histogram_total"
+
+
+@pytest.mark.parametrize("spoil", [spoil_with_a_twin, spoil_with_a_histogram])
+def test_a_failing_audit_holds_back_that_cohort_and_no_other(
+    two: Warehouse, spoil: Callable[[Warehouse], str]
+) -> None:
+    two.build("left", "right")
+    good = contents(two, "left")
+    rule = spoil(two)
+    two.execute("update raw.ratings set rating = 3.5 where rating = 2.5")  # cat's, who is in both
+    two.build("left", "right")
+
+    assert contents(two, "left") == good
+    assert (
+        two.scalar(
+            "select max(rating_sum) from almanac.cohort_film_stats where cohort = 'right' and slug = 'film-2'"
+        )
+        == 5.5
+    )
+    failed = [
+        audit for audit in publications.audits(two.connection, two.cohort_id("left")) if not audit.passed
+    ]
+    assert [audit.rule for audit in failed if audit.blocking] == [rule]
+    with pytest.raises(HeldBackError, match=rule):
+        publications.record_publication(two.connection, two.cohort_id("left"), input_version="version 2")
+    publications.record_publication(two.connection, two.cohort_id("right"), input_version="version 3")
+
+
+def test_a_histogram_within_one_per_cent_passes(two: Warehouse) -> None:
+    two.histogram(two.film_id(3), [0, 0, 0, 0, 0, 0, 0, 0, 0, 99], stated=100)
+    two.build("left")
+    publications.require_passed(two.connection, two.cohort_id("left"))
+
+
+def test_a_slug_that_another_film_has_inherited_is_no_duplicate(two: Warehouse) -> None:
+    # Film 2 was once called film-1; the site has since given that name to film 1. Their ids differ.
+    two.alias("film-1", two.film_id(2))
+    two.build("left")
+    publications.require_passed(two.connection, two.cohort_id("left"))
+
+
+def test_a_rebuild_by_another_run_in_between_publishes_nothing_under_the_old_version(two: Warehouse) -> None:
+    two.build("left")
+    good = contents(two, "left")
+    left = two.cohort_id("left")
+    dbt.build(two.url, select="tag:before_statistics", cohorts={left: "newer"}, settings=two.settings)
+    dbt.build(two.url, select="tag:after_statistics", cohorts={left: "older"}, settings=two.settings)
+    assert contents(two, "left") == good
+    with pytest.raises(HeldBackError, match="other input"):
+        publications.record_publication(two.connection, left, input_version="older")
+
+
+def test_a_cohort_without_global_averages_is_compared_with_all_members(two: Warehouse) -> None:
+    two.build("left")
+    row = two.rows("select * from almanac.cohort_film_stats where cohort = 'left' and slug = 'film-1'")[0]
+    # ann, bob, cat and dan of the other cohort: 5, 4.5, 5 and 1.
+    assert (row["global_source"], row["global_average"], row["global_ratings"]) == ("members", 3.875, 4)
+
+
+def test_tmdb_votes_are_used_when_histograms_cover_too_little(two: Warehouse) -> None:
+    two.execute("update raw.films set tmdb_vote_average = 7.5, tmdb_vote_count = 10 where slug <> 'film-3'")
+    two.histogram(two.film_id(1), [0] * 9 + [10])
+    two.build("left")
+    rows = two.rows("select * from almanac.cohort_film_stats order by slug")
+    assert [(row["global_source"], row["global_average"]) for row in rows] == [
+        ("tmdb", 3.75),
+        ("tmdb", 3.75),
+        (None, None),
+    ]
+
+
+def test_parameters_of_a_cohort_are_used_and_shown(two: Warehouse) -> None:
+    two.execute("update raw.cohorts set ranking_parameters = %s", """{"min_raters": 3, "bayesian_m": 10}""")
+    two.build("left")
+    rows = two.rows("select * from almanac.film_rankings where strategy = 'bayesian' and slug = 'film-3'")
+    assert (rows[0]["params"]["prior_weight"], rows[0]["params"]["min_raters"], rows[0]["eligible"]) == (
+        10,
+        3,
+        False,
+    )
+    # (2 ratings of mean 1.5 + 10 of the overall mean 27 / 8) / 12
+    assert rows[0]["score"] == pytest.approx((3 + 10 * 27 / 8) / 12)
+
+
+@pytest.mark.parametrize(
+    "parameters", ['{"min_rater": 3}', '{"min_raters": 0}', '{"min_raters": 2.5}', '{"bayesian_m": "7"}']
+)
+def test_parameters_that_are_not_understood_are_refused(two: Warehouse, parameters: str) -> None:
+    two.execute("update raw.cohorts set ranking_parameters = %s where slug = 'left'", parameters)
+    with pytest.raises(ConfigurationError, match="parameter"):
+        compute_circle(two.connection, "left")
+
+
+def test_a_cohort_that_does_not_exist_is_named(warehouse: Warehouse) -> None:
+    with pytest.raises(NotFoundError, match="nowhere"):
+        compute_circle(warehouse.connection, "nowhere")
+
+
+# -- input versions --------------------------------------------------------------------------
+
+
+CHANGES = {
+    "a re-rating": "update raw.ratings set rating = 2 where rating = 1",
+    "a removed rating": "update raw.ratings set removed_at = now() where rating = 1",
+    "a like": "update raw.ratings set liked = true where rating = 1",
+    "a renamed film": "update raw.films set title = 'Other' where slug = 'film-1'",
+    "a member who leaves": "update raw.cohort_members set until = now()",
+    "a forgotten member": "update raw.users set status = 'forgotten' where username = 'ann'",
+    "a parameter": """update raw.cohorts set ranking_parameters = '{"min_raters": 3}'""",
+    "a histogram": (
+        "insert into raw.film_histograms (film_id, source, count_4_0)"
+        " select film_id, 'letterboxd', 9 from raw.films where slug = 'film-1'"
+    ),
+    "a viewing": (
+        "insert into raw.diary_entries (user_id, film_id, source, source_key, film_title)"
+        " select user_id, film_id, 'rss', '1', 'x' from raw.users, raw.films"
+        " where username = 'cat' and slug = 'film-3'"
+    ),
+    "another cohort's rating, while it is the crowd": "update raw.ratings set rating = 4.5 where rating = 2",
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_a_change_of_what_the_marts_read_changes_the_input_version(two: Warehouse, change: str) -> None:
+    before = two.version("left")
+    two.execute(CHANGES[change])
+    assert two.version("left") != before
+
+
+def test_reading_the_same_again_keeps_the_input_version(two: Warehouse) -> None:
+    before = two.version("left")
+    two.execute("update raw.ratings set updated_at = now() + interval '1 hour'")
+    two.execute(
+        "update raw.films set updated_at = now() + interval '1 hour', overview = 'new', tmdb_vote_count = 0"
+    )
+    two.member("stranger")
+    two.build("left")
+    assert two.version("left") == before
+
+
+def test_the_last_publication_is_the_one_to_compare_with(two: Warehouse) -> None:
+    left = two.cohort_id("left")
+    assert publications.last_publication(two.connection, left) is None
+    two.build("left")
+    first = publications.record_publication(
+        two.connection, left, input_version="version 0", run_id="r1", inputs={"a": 1}
+    )
+    assert (first.members_count, first.films_count, first.ratings_count) == (3, 3, 8)
+    assert publications.last_publication(two.connection, left) == first
+
+
+def test_an_input_version_needs_the_views_of_dbt(connection: psycopg.Connection) -> None:
+    with pytest.raises(WarehouseError, match="bootstrap"):
+        publications.input_version(connection, 1)
+
+
+# -- the runner ------------------------------------------------------------------------------
+
+
+def test_a_bootstrapped_database_is_left_alone(warehouse: Warehouse) -> None:
+    assert dbt.bootstrap(warehouse.url, settings=warehouse.settings) is False
+
+
+def test_a_build_reports_its_nodes_and_empties_its_requests(two: Warehouse) -> None:
+    nodes = dbt.build(
+        two.url, select="tag:before_statistics", cohorts={two.cohort_id("left"): "v"}, settings=two.settings
+    )
+    by_name = {node.name: node for node in nodes}
+    ratings = by_name["int_cohort_ratings"]
+    assert (ratings.status, ratings.rows_affected, ratings.relation) == (
+        "success",
+        8,
+        "intermediate.int_cohort_ratings",
+    )
+    assert {node.status for node in nodes if node.resource_type == "test"} == {"pass"}
+    assert two.scalar("select count(*) from ops.cohort_build_requests") == 0
+
+
+def test_a_failing_model_is_named_and_its_requests_are_emptied(two: Warehouse) -> None:
+    two.execute(
+        "alter table intermediate.cohort_audits drop column detail cascade, add column detail integer"
+    )
+    with pytest.raises(DbtError, match=r"cohort_audits: .*detail"):
+        two.build("left")
+    assert two.scalar("select count(*) from ops.cohort_build_requests") == 0
+
+
+def test_dbts_unit_tests_pass(warehouse: Warehouse) -> None:
+    nodes = dbt.run_unit_tests(warehouse.url, settings=warehouse.settings)
+    assert len(nodes) >= 10
+    assert {node.status for node in nodes} == {"pass"}
+
+
+def test_the_reader_sees_the_marts_and_nothing_else(two: Warehouse) -> None:
+    two.build("left")
+    two.execute("set role almanac_reader")
+    assert counts(two, "left") == [3, 30, 6, 3]
+    for table in (
+        "raw.ratings",
+        "staging.stg_raw__ratings",
+        "intermediate.int_cohort_ratings",
+        "ops.publications",
+    ):
+        with pytest.raises(psycopg.errors.InsufficientPrivilege):
+            two.execute(f"select from {table}")
+    two.execute("reset role")
+
+
+def test_every_mart_column_says_what_it_is(warehouse: Warehouse) -> None:
+    silent = warehouse.rows(
+        """
+        select c.relname, a.attname from pg_class as c
+        join pg_attribute as a on a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped
+        where c.relnamespace = 'almanac'::regnamespace and c.relkind = 'r'
+            and (col_description(c.oid, a.attnum) is null or obj_description(c.oid) is null)
+        """
+    )
+    assert silent == []
+
+
+def test_the_documentation_is_one_page_and_no_log_holds_the_password(
+    warehouse: Warehouse, tmp_path: Path
+) -> None:
+    page = dbt.generate_docs(warehouse.url, tmp_path / "docs", settings=warehouse.settings)
+    assert page == tmp_path / "docs" / "index.html"
+    text = page.read_text()
+    assert "cohort_film_stats" in text
+    password = re.search(r":([^:@/]+)@", warehouse.url)
+    assert password is not None
+    assert password[1] not in text
+    assert all(password[1] not in log.read_text() for log in (warehouse.settings.home / "logs").iterdir())
