@@ -17,7 +17,7 @@ PREVIEW_ROWS = 10
 def report_metadata(report: Any, summary: str, **extra: Any) -> dict[str, Any]:
     """Every number of a report dataclass under its own name, beside a one-line summary."""
     numbers = {
-        field.name: value
+        field.name: round(value, 3)
         for field in dataclasses.fields(report)
         if isinstance(value := getattr(report, field.name), (int, float)) and not isinstance(value, bool)
     }
@@ -43,13 +43,13 @@ def histogram_picture(counts: Sequence[int]) -> dg.MarkdownMetadataValue:
     for index, count in enumerate(counts):
         left, height = 8 + index * 36, round(100 * count / top)
         bars.append(
-            f'<rect x="{left}" y="{110 - height}" width="30" height="{height}" fill="#3b6fb6"/>'
-            f'<g font-size="10" text-anchor="middle"><text x="{left + 15}" y="{105 - height}">{count}</text>'
-            f'<text x="{left + 15}" y="124">{(index + 1) / 2}</text></g>'
+            f'<rect x="{left}" y="{120 - height}" width="30" height="{height}" fill="#3b6fb6"/>'
+            f'<g font-size="10" text-anchor="middle"><text x="{left + 15}" y="{115 - height}">{count}</text>'
+            f'<text x="{left + 15}" y="134">{(index + 1) / 2}</text></g>'
         )
     svg = (
-        '<svg xmlns="http://www.w3.org/2000/svg" width="376" height="130" font-family="sans-serif">'
-        '<rect width="376" height="130" fill="white"/>' + "".join(bars) + "</svg>"
+        '<svg xmlns="http://www.w3.org/2000/svg" width="376" height="142" font-family="sans-serif">'
+        '<rect width="376" height="142" fill="white"/>' + "".join(bars) + "</svg>"
     )
     encoded = base64.b64encode(svg.encode()).decode()
     return dg.MetadataValue.md(f"![How the stars are spread](data:image/svg+xml;base64,{encoded})")
