@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -47,6 +48,7 @@ def server_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     server = EmbeddedServer(tmp_path_factory.mktemp("home", numbered=True))
     yield server.start().url
     server.stop()
+    shutil.rmtree(server.root)  # as root it is outside pytest's folder, 100 MB each
 
 
 @pytest.fixture(scope="session")

@@ -147,15 +147,25 @@ class EmbeddedServer:
             return None
 
     def _postmaster_pid(self) -> int | None:
-        """The process id in postmaster.pid if that process lives and serves our data.
+        """The process id in postmaster.pid if that process lives and serves our data."""
+        pid = self._recorded_pid()
+        return pid if pid is not None and str(self.data) in _command_line(pid) else None
 
-        After a crash of the machine the number may be anybody's, who must not be sent signals.
-        """
+    def _recorded_pid(self) -> int | None:
         try:
-            pid = int((self.data / "postmaster.pid").read_text().splitlines()[0])
+            return int((self.data / "postmaster.pid").read_text().splitlines()[0])
         except (FileNotFoundError, IndexError, ValueError):
             return None
-        return pid if str(self.data) in _command_line(pid) else None
+
+    def _forget_stranger(self) -> None:
+        """After a crash of the machine the recorded number may be anybody's; PostgreSQL would not start.
+
+        While nobody has the number the file stays: PostgreSQL finds its orphaned children by it.
+        """
+        pid = self._recorded_pid()
+        command_line = "" if pid is None else _command_line(pid)
+        if command_line and str(self.data) not in command_line:
+            (self.data / "postmaster.pid").unlink()
 
     def _initialise(self) -> ServerAddress:
         if self.data.exists():
@@ -182,6 +192,7 @@ class EmbeddedServer:
 
     def _launch(self, address: ServerAddress) -> ServerAddress:
         """Start the postmaster, on the port used before if it is still free."""
+        self._forget_stranger()
         for attempt in range(RESTART_ATTEMPTS):
             if not _port_is_free(address.port):
                 address = ServerAddress(port=_free_port(), password=address.password)

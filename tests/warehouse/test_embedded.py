@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import stat
 import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import psycopg
@@ -22,16 +24,38 @@ from almanac_pipeline.warehouse.embedded import EmbeddedServer, ServerAddress
 ROOT = Path(__file__).resolve().parents[2]
 
 
-@pytest.fixture
-def server(tmp_path: Path) -> Iterator[EmbeddedServer]:
-    """A server of this test's own, not started yet."""
-    server = EmbeddedServer(tmp_path / "home")
+@contextmanager
+def server_in(home: Path) -> Iterator[EmbeddedServer]:
+    server = EmbeddedServer(home)
     yield server
     server.stop()
+    shutil.rmtree(server.root)  # as root it is outside pytest's folder, 100 MB each
+
+
+@pytest.fixture
+def new_server(tmp_path: Path) -> Iterator[EmbeddedServer]:
+    """A server of this test's own that was never started."""
+    with server_in(tmp_path / "home") as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def shared_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedServer]:
+    with server_in(tmp_path_factory.mktemp("embedded") / "home") as server:
+        yield server
+
+
+@pytest.fixture
+def server(shared_server: EmbeddedServer) -> EmbeddedServer:
+    """A server with data, stopped. Another test's, to save the time of creating it."""
+    shared_server.start()
+    shared_server.stop()
+    return shared_server
 
 
 def fill(address: ServerAddress) -> None:
     with psycopg.connect(address.url) as connection:
+        connection.execute("drop table if exists kept")
         connection.execute("create table kept as select 42 as answer")
 
 
@@ -86,13 +110,15 @@ def test_kill_9_of_whoever_started_it_leaves_it_running(server: EmbeddedServer) 
     assert server.running() is not None
 
 
-def test_two_starters_at_once_get_one_server(server: EmbeddedServer) -> None:
+def test_two_starters_after_a_half_finished_initdb_get_one_server(new_server: EmbeddedServer) -> None:
+    (new_server.data / "base").mkdir(parents=True)
+    (new_server.data / "PG_VERSION").write_text("18")
     addresses: list[ServerAddress] = []
     errors: list[BaseException] = []
 
     def start() -> None:
         try:
-            addresses.append(EmbeddedServer(server.home).start())
+            addresses.append(EmbeddedServer(new_server.home).start())
         except BaseException as error:
             errors.append(error)
 
@@ -104,13 +130,8 @@ def test_two_starters_at_once_get_one_server(server: EmbeddedServer) -> None:
     assert errors == []
     assert len(set(map(repr, addresses))) == 1
     assert len(addresses) == 3
-
-
-def test_a_half_finished_initdb_is_begun_again(server: EmbeddedServer) -> None:
-    (server.data / "base").mkdir(parents=True)
-    (server.data / "PG_VERSION").write_text("18")
-    fill(server.start())
-    assert answer(server.start()) == 42
+    fill(addresses[0])
+    assert answer(new_server.start()) == 42
 
 
 def test_data_whose_password_file_is_lost_is_not_thrown_away(server: EmbeddedServer) -> None:
@@ -136,13 +157,21 @@ def test_a_port_taken_meanwhile_is_avoided(server: EmbeddedServer) -> None:
         assert server.start().port != before.port
 
 
-def test_a_stale_pid_file_of_another_process_is_no_server(server: EmbeddedServer) -> None:
-    server.start()
-    server.stop()
+def test_a_process_that_got_the_postmasters_number_is_left_alone(server: EmbeddedServer) -> None:
+    """After a crash of the machine: neither stopped in its place, nor a reason not to start."""
+    stranger = subprocess.Popen(["sleep", "60"], user=server.data.stat().st_uid)
     (server.data / "postmaster.pid").write_text(
-        f"{os.getpid()}\n{server.data}\n0\n1\n\n127.0.0.1\n\nstopped\n"
+        f"{stranger.pid}\n{server.data}\n0\n1\n\n127.0.0.1\n\nready\n"
     )
-    assert server.running() is None
+    try:
+        assert server.running() is None
+        assert not server.stop()
+        server.start()
+        assert postmaster(server) != stranger.pid
+        assert stranger.poll() is None
+    finally:
+        stranger.kill()
+        stranger.wait()
 
 
 def test_the_password_is_in_no_text_but_the_url(server: EmbeddedServer) -> None:
