@@ -6,7 +6,7 @@ from almanac_pipeline.defs.resources import Almanac, final_errors
 from almanac_pipeline.partitions import cohorts
 from almanac_pipeline.warehouse.cohorts import get_cohort
 from almanac_pipeline.warehouse.connection import connect_to
-from almanac_pipeline.warehouse.publications import audits
+from almanac_pipeline.warehouse.publications import Audit, audits
 
 AUDITS = dg.AssetKey(["intermediate", "cohort_audits"])
 
@@ -35,13 +35,19 @@ def _check(rule: str, description: str) -> dg.AssetChecksDefinition:
         return dg.AssetCheckResult(
             passed=bool(found) and not failed,
             severity=dg.AssetCheckSeverity.ERROR if blocking else dg.AssetCheckSeverity.WARN,
-            metadata={
-                slug: f"expected {audit.expected}, observed {audit.observed}: {audit.detail}"
-                for slug, audit in found.items()
-            },
+            metadata=_numbers(found) | {slug: audit.detail for slug, audit in found.items()},
         )
 
     return check
+
+
+def _numbers(found: dict[str, Audit]) -> dict[str, float]:
+    """Expected and observed as numbers that Dagster plots; for one cohort only, as in most runs."""
+    if len(found) != 1:
+        return {}
+    (audit,) = found.values()
+    pairs = {"expected": audit.expected, "observed": audit.observed}
+    return {name: float(value) for name, value in pairs.items() if value is not None}
 
 
 audit_checks = [_check(rule, description) for rule, description in RULES.items()]
