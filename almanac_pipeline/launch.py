@@ -44,17 +44,18 @@ def run_job(
         RunFailedError: a step failed; the cause is named and the run is in the Dagster UI.
     """
     # Dagster takes four seconds to import: not for `almanac --help`.
-    from dagster import DagsterEvent, DagsterInstance
-    from dagster._core.definitions.job_base import InMemoryJob
-    from dagster._core.execution.api import execute_run_iterator
-    from dagster._core.remote_origin import RegisteredCodeLocationOrigin, RemoteRepositoryOrigin
+    with console.status("loading Dagster"):
+        from dagster import DagsterEvent, DagsterInstance
+        from dagster._core.definitions.job_base import InMemoryJob
+        from dagster._core.execution.api import execute_run_iterator
+        from dagster._core.remote_origin import RegisteredCodeLocationOrigin, RemoteRepositoryOrigin
 
-    from almanac_pipeline import instance as almanac_instance
-    from almanac_pipeline.partitions import cohorts
-    from almanac_pipeline.terminal import RunView
+        from almanac_pipeline import instance as almanac_instance
+        from almanac_pipeline.partitions import cohorts
+        from almanac_pipeline.terminal import RunView
 
-    almanac_instance.prepare_dagster_home(settings)
-    from almanac_pipeline.definitions import defs
+        almanac_instance.prepare_dagster_home(settings)
+        from almanac_pipeline.definitions import defs
 
     started = time.monotonic()
     with DagsterInstance.get() as instance:

@@ -6,11 +6,16 @@ and the flows' progress; decides nothing.
 
 from __future__ import annotations
 
+import os
 import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from types import TracebackType
 from typing import TYPE_CHECKING
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 
 from almanac_pipeline.progress import reporting
@@ -26,20 +31,12 @@ class RunView:
     """Shows one run. Use as a context manager around the loop over its events."""
 
     def __init__(self, console: Console) -> None:
-        self._console = console
-        self._progress = Progress(
-            SpinnerColumn(),
-            TextColumn("{task.description:<24}"),
-            BarColumn(bar_width=28),
-            TextColumn("{task.fields[count]}"),
-            TimeElapsedColumn(),
-            console=console,
-            transient=True,
-            disable=not console.is_terminal,
-        )
+        self._given = console
         self._tasks: dict[str, TaskID] = {}
         self._started: dict[str, float] = {}
         self._summaries: dict[str, list[str]] = {}
+        self._tables: Counter[str] = Counter()
+        self._passed: Counter[str] = Counter()
         self._checks: set[str] = set()
         self.seconds: dict[str, float] = {}
         """Seconds of each finished step, by step name."""
@@ -47,9 +44,25 @@ class RunView:
         self.failed_checks: list[str] = []
 
     def __enter__(self) -> RunView:
-        self._reporting = reporting(self)
-        self._reporting.__enter__()
-        self._progress.start()
+        with ExitStack() as opened:
+            self._console = opened.enter_context(_beside_the_capture(self._given))
+            self._progress = opened.enter_context(
+                Progress(
+                    SpinnerColumn(),
+                    TextColumn("{task.description:<19}"),
+                    BarColumn(bar_width=28),
+                    TextColumn("{task.fields[count]}"),
+                    TimeElapsedColumn(),
+                    console=self._console,
+                    transient=True,
+                    disable=not self._console.is_terminal,
+                    # What a step prints belongs to its log in the Dagster UI.
+                    redirect_stdout=False,
+                    redirect_stderr=False,
+                )
+            )
+            opened.enter_context(reporting(self))
+            self._opened = opened.pop_all()
         return self
 
     def __exit__(
@@ -58,8 +71,7 @@ class RunView:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self._progress.stop()
-        self._reporting.__exit__(kind, error, traceback)
+        self._opened.close()
 
     # -- Dagster's events -------------------------------------------------------------------
 
@@ -74,12 +86,15 @@ class RunView:
             summary = event.step_materialization_data.materialization.metadata.get(SUMMARY_KEY)
             if summary is not None and summary.value:
                 self._summaries.setdefault(step, []).append(str(summary.value))
+            self._tables[step] += 1
         elif kind == "ASSET_CHECK_EVALUATION":
             check = event.asset_check_evaluation_data
             if step.endswith(check.check_name):
                 # A step that is nothing but this check; a line of its own only if it fails.
                 self._checks.add(step)
-            if not check.passed:
+            if check.passed:
+                self._passed[step] += 1
+            else:
                 self.failed_checks.append(f"{check.asset_key.to_user_string()}: {check.check_name}")
                 self._console.print(
                     f"[red]✗ check {check.check_name} of {check.asset_key.to_user_string()} failed[/]"
@@ -97,10 +112,24 @@ class RunView:
         if succeeded and step in self._checks:
             return
         mark = "[green]✓[/]" if succeeded else "[red]✗[/]"
-        summary = "; ".join(dict.fromkeys(self._summaries.get(step, [])))
-        self._console.print(
-            f"{mark} {_readable(step):<24} {seconds:6.1f} s  [dim]{summary}[/]", highlight=False
+        line = (
+            f"{mark} {_readable(step):<17} {seconds:5.1f} s  [dim]{escape(self._summary(step, succeeded))}[/]"
         )
+        # In a terminal one step is one line; a file has no edge to stop at.
+        terminal = self._console.is_terminal
+        self._console.print(
+            line, highlight=False, no_wrap=terminal, overflow="ellipsis", soft_wrap=not terminal
+        )
+
+    def _summary(self, step: str, succeeded: bool) -> str:
+        """What the step's assets say of themselves, or how many tables it made."""
+        if not succeeded:
+            return ""
+        if step in self._summaries:
+            return "; ".join(dict.fromkeys(self._summaries[step]))
+        if not self._tables[step]:
+            return "nothing to do"
+        return f"{self._tables[step]} tables, {self._passed[step]} tests passed"
 
     # -- the flows' progress ----------------------------------------------------------------
 
@@ -118,4 +147,21 @@ class RunView:
 
 
 def _readable(step: str) -> str:
-    return step.removeprefix("raw__").replace("__", " ").replace("_", " ")
+    return step.rpartition("__")[2].replace("_", " ")
+
+
+@contextmanager
+def _beside_the_capture(console: Console) -> Iterator[Console]:
+    """A console that reaches the terminal while a run executes.
+
+    Dagster points file descriptor 1 at the steps' log files and mirrors them with `tail`, which
+    is a second late and loses the end; a copy of the descriptor is not touched by that.
+    """
+    try:
+        console.file.flush()
+        descriptor = os.dup(console.file.fileno())
+    except (OSError, ValueError):  # no file behind it
+        yield console
+        return
+    with os.fdopen(descriptor, "w", encoding="utf-8", errors="replace") as stream:
+        yield Console(file=stream, width=console.width)
