@@ -25,6 +25,7 @@ $(INSTALLED): pyproject.toml requirements.lock
 	test -x $(BIN)/uv || $(BIN)/python -m pip install --quiet --disable-pip-version-check uv
 	$(BIN)/uv pip sync --quiet --python $(BIN)/python requirements.lock
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
+	$(BIN)/almanac db prepare >/dev/null
 	touch $@
 
 lock: $(INSTALLED) ## Resolve the dependencies anew into requirements.lock

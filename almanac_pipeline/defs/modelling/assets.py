@@ -12,6 +12,7 @@ from dagster_dbt import dbt_assets
 from almanac_pipeline.defs.metadata import report_metadata
 from almanac_pipeline.defs.modelling.translator import CIRCLE_MODEL, AlmanacTranslator
 from almanac_pipeline.defs.resources import Almanac, final_errors
+from almanac_pipeline.errors import ConfigurationError
 from almanac_pipeline.flows.circle import compute_circle
 from almanac_pipeline.flows.publication import changed_cohorts
 from almanac_pipeline.partitions import cohorts
@@ -20,6 +21,9 @@ from almanac_pipeline.warehouse.connection import connect_to
 
 FORCE_TAG = "almanac/force"
 """Run tag: `true` builds even where nothing changed."""
+
+if not dbt.MANIFEST.exists():
+    raise ConfigurationError("dbt's manifest is missing: run `make install` or `almanac db prepare` first.")
 
 PER_COHORT: dict[str, Any] = {
     "manifest": dbt.MANIFEST,
