@@ -163,6 +163,7 @@ def generate_docs(database_url: str, destination: Path, *, settings: Settings | 
         DbtError: dbt could not read the catalogue.
     """
     settings = settings or get_settings()
+    prepare(settings)
     page = destination / "index.html"
     destination.mkdir(parents=True, exist_ok=True)
     with _invocation(settings, _profile(database_url)) as run:

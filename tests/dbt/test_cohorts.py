@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -282,6 +283,32 @@ def test_an_input_version_needs_the_views_of_dbt(connection: psycopg.Connection)
 
 def test_a_bootstrapped_database_is_left_alone(warehouse: Warehouse) -> None:
     assert dbt.bootstrap(warehouse.url, settings=warehouse.settings) is False
+
+
+def test_another_release_of_the_project_replaces_the_views_and_keeps_what_is_published(
+    two: Warehouse,
+) -> None:
+    two.build("left")
+    good = contents(two, "left")
+    two.execute("update ops.dbt_bootstraps set project_checksum = 'an earlier release'")
+    two.execute("drop view intermediate.int_publishable_cohorts")
+    assert dbt.bootstrap(two.url, settings=two.settings)
+    assert contents(two, "left") == good
+    assert two.rows("select * from intermediate.int_publishable_cohorts") == []
+
+
+def test_two_builds_at_once_take_turns(two: Warehouse) -> None:
+    def stage_one(slug: str) -> list[dbt.NodeResult]:
+        cohorts = {ids[slug]: "v"}
+        return dbt.build(two.url, select="tag:before_statistics", cohorts=cohorts, settings=two.settings)
+
+    ids = {slug: two.cohort_id(slug) for slug in ("left", "right")}
+    with ThreadPoolExecutor() as pool:
+        list(pool.map(stage_one, ids))
+    counted = two.rows(
+        "select cohort_id, count(*) from intermediate.int_cohort_ratings group by 1 order by 1"
+    )
+    assert counted == [{"cohort_id": ids["left"], "count": 8}, {"cohort_id": ids["right"], "count": 5}]
 
 
 def test_a_build_reports_its_nodes_and_empties_its_requests(two: Warehouse) -> None:

@@ -247,10 +247,10 @@ def test_a_movielens_circle_is_ranked_as_the_golden_file_and_a_second_implementa
     assert ranked == order
     top = golden["own"]["top20"]
     for expected in top:
-        row = found[expected["movie_id"]]
-        assert row["score"] == pytest.approx(expected["score"], abs=5.1e-7)
-        assert row["estimate"] == pytest.approx(expected["mean"], abs=5.1e-7)
-        assert row["raters"] == expected["raters"]
+        film = found[expected["movie_id"]]
+        assert film["score"] == pytest.approx(expected["score"], abs=5.1e-7)
+        assert film["estimate"] == pytest.approx(expected["mean"], abs=5.1e-7)
+        assert film["raters"] == expected["raters"]
     eligible = [row["movie_id"] for row in top if row["raters"] >= 8]
     assert ranked[: len(eligible)] == eligible
     agreements = warehouse.scalar("select count(agreement) from almanac.cohort_film_stats")
@@ -280,7 +280,7 @@ def load_movielens(warehouse: Warehouse, rows: list[Opinion], names: dict[int, s
         with cursor.copy("copy raw.films (uid, slug, title) from stdin") as copy:
             for movie in dict.fromkeys(row.movie for row in rows):
                 copy.write_row((f"film:{movie}", f"movie-{movie}", names[movie]))
-        films = dict(cursor.execute("select uid, film_id from raw.films").fetchall())
+        films: dict[str, int] = dict(cursor.execute("select uid, film_id from raw.films").fetchall())
         with cursor.copy("copy raw.ratings (user_id, film_id, rating, source) from stdin") as copy:
             for row in rows:
                 copy.write_row((users[row.user], films[f"film:{row.movie}"], row.stars, "pages"))

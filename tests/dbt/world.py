@@ -95,12 +95,12 @@ class Warehouse:
         )
 
     def execute(self, statement: str, *parameters: Any) -> None:
-        self.connection.execute(statement, parameters)  # type: ignore[arg-type]
+        self.connection.execute(statement, parameters)
 
     def _insert(self, table: str, key: str, **columns: Any) -> int:
         names, values = ", ".join(columns), ", ".join(["%s"] * len(columns))
         row = self.connection.execute(
-            f"insert into {table} ({names}) values ({values}) returning {key}",  # type: ignore[arg-type]
+            f"insert into {table} ({names}) values ({values}) returning {key}",
             list(columns.values()),
         ).fetchone()
         assert row is not None
@@ -129,10 +129,10 @@ class Warehouse:
 
     def rows(self, query: str, *parameters: Any) -> list[dict[str, Any]]:
         with self.connection.cursor(row_factory=dict_row) as cursor:
-            return cursor.execute(query, parameters).fetchall()  # type: ignore[arg-type]
+            return cursor.execute(query, parameters).fetchall()
 
     def scalar(self, query: str, *parameters: Any) -> Any:
-        row = self.connection.execute(query, parameters).fetchone()  # type: ignore[arg-type]
+        row = self.connection.execute(query, parameters).fetchone()
         return row and row[0]
 
     def by_film(self, mart: str, cohort: str) -> dict[int, dict[str, Any]]:

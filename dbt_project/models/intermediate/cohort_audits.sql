@@ -166,9 +166,11 @@ member_coverage as (
     select
         members.cohort_id,
         sum(members.stated_ratings_count) as stated_ratings,
-        sum(least(coalesce(member_ratings.ratings_count, 0), members.stated_ratings_count)) as known_ratings,
+        sum(least(coalesce(member_ratings.ratings_count, 0), members.stated_ratings_count))
+            filter (where members.stated_ratings_count is not null) as known_ratings,
         sum(members.stated_likes_count) as stated_likes,
-        sum(least(coalesce(member_ratings.likes_count, 0), members.stated_likes_count)) as known_likes
+        sum(least(coalesce(member_ratings.likes_count, 0), members.stated_likes_count))
+            filter (where members.stated_likes_count is not null) as known_likes
     from members
     left join member_ratings
         on members.cohort_id = member_ratings.cohort_id and members.user_id = member_ratings.user_id
