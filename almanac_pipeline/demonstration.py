@@ -148,6 +148,8 @@ def _serve(
 
     with console.status("starting the Dagster UI and the dbt docs (about 20 s)"):
         for name in ("webserver", "daemon", "docs"):
+            # One that `almanac up` started does not know the stand-in's address.
+            services.stop(name)
             cleanup.callback(services.stop, name)
         webserver = services.start_dagster()
         page = dbt.generate_docs(database_url, settings.home / "docs", settings=settings)
