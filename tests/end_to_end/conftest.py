@@ -1,0 +1,53 @@
+"""Chains take many seconds: each is run once and its traces are kept for all tests that look at them."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import pickle
+import uuid
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import psycopg
+import pytest
+
+from tests.conftest import drop_database, with_database
+
+Once = Callable[[Callable[[], Any]], Any]
+
+
+@pytest.fixture(scope="session")
+def once(tmp_path_factory: pytest.TempPathFactory) -> Once:
+    """Calls a function once in the whole test session, also with several workers; keeps what it returns."""
+    folder = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        folder = folder.parent
+
+    def call(make: Callable[[], Any]) -> Any:
+        kept = folder / f"{make.__module__}.{make.__qualname__}.pickle"
+        with kept.with_suffix(".lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not kept.exists():
+                made = pickle.dumps(make())
+                kept.with_suffix(".new").write_bytes(made)
+                kept.with_suffix(".new").replace(kept)
+        return pickle.loads(kept.read_bytes())
+
+    return call
+
+
+@pytest.fixture(scope="session")
+def empty_database(server_url: str) -> Iterator[Callable[[], str]]:
+    """Creates databases with nothing in them, not even a schema."""
+    names: list[str] = []
+
+    def create() -> str:
+        names.append(f"end_to_end_{uuid.uuid4().hex[:12]}")
+        with psycopg.connect(server_url, autocommit=True) as connection:
+            connection.execute(f"create database {names[-1]}")
+        return with_database(server_url, names[-1])
+
+    yield create
+    for name in names:
+        drop_database(server_url, name)

@@ -1,0 +1,190 @@
+"""The main job: one command, from an empty folder to a ranked cohort."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Any
+
+import psycopg
+import pytest
+
+from almanac_pipeline.sandbox.options import GeneratedWorld
+from almanac_pipeline.sandbox.server import build_world
+from almanac_pipeline.sandbox.truth import member_truth
+from tests.end_to_end.conftest import Once
+from tests.end_to_end.home import DagsterRun, Outcome, Tables, new_home
+
+# What `almanac demo` shows unless told otherwise.
+WORLD = GeneratedWorld(seed=1, members=25, films=600)
+# Read from exports, feeds or profiles of a later source, or only while something is under way or wrong.
+EMPTY_FOR_NOW = {
+    "raw.diary_entries",
+    "raw.watchlist_entries",
+    "ops.cohort_build_requests",
+    "ops.scrape_failures",
+    "ops.staged_items",
+}
+PLACES = re.compile(
+    r"^ *(\d+) +(\d+)–(\d+) +(\S.*?)  +(\d{4})  +([\d.]+)  +([\d.]+)  +(\d+)  +(\S.*?) *$", re.M
+)
+
+
+@dataclass(frozen=True)
+class MainJob:
+    """The traces of `almanac demo --exit` in an empty home."""
+
+    outcome: Outcome
+    tables: Tables
+    reader: dict[str, bool]
+    """{table or view: whether the role almanac_reader may select from it}."""
+    reader_rows: int
+    runs: list[DagsterRun]
+    still_running: str
+
+
+def run_main_job() -> MainJob:
+    with new_home() as home:
+        outcome = home.run("demo", "--exit")
+        still_running = home.run("status").stdout
+        with psycopg.connect(home.address()) as connection:
+            reader = dict(
+                connection.execute(
+                    """
+                    select n.nspname || '.' || c.relname,
+                        has_schema_privilege('almanac_reader', n.oid, 'usage')
+                        and has_table_privilege('almanac_reader', c.oid, 'select')
+                    from pg_class as c join pg_namespace as n on n.oid = c.relnamespace
+                    where c.relkind in ('r', 'v', 'm', 'p')
+                        and n.nspname not in ('pg_catalog', 'information_schema', 'pg_toast')
+                    """
+                ).fetchall()
+            )
+            connection.execute("set role almanac_reader")
+            counted = connection.execute("select count(*) from almanac.film_rankings").fetchone()
+            with pytest.raises(psycopg.errors.InsufficientPrivilege):
+                connection.execute("select * from raw.ratings")
+        assert counted is not None
+        return MainJob(
+            outcome,
+            home.tables("raw", "ops", "almanac"),
+            reader,
+            counted[0],
+            home.dagster_runs(),
+            still_running,
+        )
+
+
+@pytest.fixture(scope="module")
+def job(once: Once) -> MainJob:
+    done: MainJob = once(run_main_job)
+    return done
+
+
+@pytest.fixture(scope="module")
+def truth() -> dict[str, dict[str, Any]]:
+    """{member: all that is true of them} for the circle of the demo's world."""
+    world = build_world(WORLD)
+    circle = world.following(world.members[world.seed_member])
+    return {member.key: member_truth(world, member) for member in circle}
+
+
+def test_it_ends_well_with_one_line_that_scripts_can_read(
+    job: MainJob, truth: dict[str, dict[str, Any]]
+) -> None:
+    assert job.outcome.code == 0, job.outcome.stderr
+    assert job.outcome.error_lines == []
+    line = job.outcome.stdout.splitlines()[-1]
+    found = re.fullmatch(
+        r"published cohort=demo members=(\d+) films=(\d+) ratings=(\d+) seconds=[\d.]+", line
+    )
+    assert found is not None, line
+    members, films, ratings = map(int, found.groups())
+    assert members == len(truth) == WORLD.members
+    assert ratings == sum(len(member["ratings"]) for member in truth.values())
+    known = {uid for m in truth.values() for uid in {*m["ratings"], *m["likes"], *m["favorites"]}}
+    assert films == len(known)
+
+
+def test_it_prints_the_top_ten_with_intervals_and_labels(job: MainJob) -> None:
+    places = PLACES.findall(job.outcome.stdout)
+    assert [int(place[0]) for place in places] == list(range(1, 11))
+    ranked = {row["rank"]: row for row in job.tables["almanac.film_rankings"] if row["strategy"] == "almanac"}
+    labels = {row["film_id"]: row["bucket"] for row in job.tables["almanac.ranking_insights"]}
+    for rank, low, high, title, year, _, _, raters, label in places:
+        row = ranked[int(rank)]
+        assert (int(low), int(high), int(raters)) == (row["rank_low"], row["rank_high"], row["raters"])
+        assert int(low) <= int(rank) <= int(high)
+        assert (title, int(year)) == (row["title"], row["release_year"])
+        assert label == labels[row["film_id"]]
+
+
+def test_every_table_is_filled(job: MainJob) -> None:
+    empty = {name for name, rows in job.tables.items() if not rows}
+    assert empty == EMPTY_FOR_NOW
+    assert {name for name in job.tables if name.startswith("almanac.")} == {
+        "almanac.cohort_film_stats",
+        "almanac.film_histograms",
+        "almanac.film_rankings",
+        "almanac.ranking_insights",
+    }
+
+
+def test_ratings_likes_and_favourites_are_those_of_the_site(
+    job: MainJob, truth: dict[str, dict[str, Any]]
+) -> None:
+    names = {row["user_id"]: row["username"] for row in job.tables["raw.users"]}
+    uids = {row["film_id"]: row["uid"] for row in job.tables["raw.films"]}
+    stored: dict[str, dict[str, tuple[float | None, bool, bool]]] = {name: {} for name in truth}
+    for row in job.tables["raw.ratings"]:
+        assert row["removed_at"] is None
+        stars = None if row["rating"] is None else float(row["rating"])
+        stored[names[row["user_id"]]][uids[row["film_id"]]] = (stars, row["liked"], row["favorite"])
+    assert stored == {
+        name: {
+            uid: (member["ratings"].get(uid), uid in member["likes"], uid in member["favorites"])
+            for uid in {*member["ratings"], *member["likes"], *member["favorites"]}
+        }
+        for name, member in truth.items()
+    }
+
+
+def test_the_reader_sees_the_marts_and_nothing_else(job: MainJob) -> None:
+    assert job.reader_rows > 0
+    visible = {name for name, may_read in job.reader.items() if may_read}
+    assert visible == {name for name in job.tables if name.startswith("almanac.")}
+
+
+def test_dagster_saw_the_run_succeed_with_every_asset(job: MainJob) -> None:
+    [run] = job.runs
+    assert run.status == "SUCCESS"
+    assert run.planned == run.materialized.keys()
+    assert {
+        "raw/ratings",
+        "intermediate/circle_model",
+        "almanac/film_rankings",
+        "ops/publications",
+    } <= run.planned
+
+
+def test_every_asset_says_what_a_person_wants_to_know(job: MainJob) -> None:
+    [run] = job.runs
+    asked = {asset: metadata for asset, metadata in run.materialized.items() if asset.startswith("raw/")}
+    assert asked.keys() == {
+        f"raw/{name}" for name in ("cohort_members", "ratings", "likes", "film_metadata", "film_histograms")
+    }
+    for asset, metadata in asked.items():
+        assert metadata["summary"], asset
+        assert metadata["requests_count"] > 0, asset
+        assert metadata["seconds"] > 0, asset
+        preview = [value for label, value in metadata.items() if label.startswith(("latest_", "first_"))]
+        assert any(preview), asset
+    assert run.materialized["raw/ratings"]["stars"].startswith("![")
+    assert "data:image/" in run.materialized["raw/ratings"]["stars"]
+    for asset in run.materialized.keys() - asked.keys():
+        assert run.materialized[asset], asset
+
+
+def test_nothing_is_left_running(job: MainJob) -> None:
+    assert "sandbox" not in job.still_running
+    assert "not running" in job.still_running
