@@ -1,4 +1,4 @@
-"""Dagster's instance for this project: its storage, its home folder, and runs that died.
+"""Dagster's instance for this project: its storage, its logs, its home folder, and runs that died.
 
 Named in dagster.yaml. Nothing of the domain belongs here.
 """
@@ -7,15 +7,21 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Mapping
+import sys
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from dagster import DagsterInstance, DagsterRunStatus, RunsFilter
+from dagster._core.execution.compute_logs import redirect_to_file
+from dagster._core.storage.compute_log_manager import CapturedLogContext, ComputeIOType
+from dagster._core.storage.local_compute_log_manager import IO_TYPE_EXTENSION, LocalComputeLogManager
 from dagster._serdes import ConfigurableClassData
+from dagster._utils import ensure_file, touch_file
 from dagster_postgres import DagsterPostgresStorage
 
 from almanac_pipeline.services import start_time
-from almanac_pipeline.settings import PROJECT_ROOT, Settings
+from almanac_pipeline.settings import PROJECT_ROOT, Settings, get_settings
 from almanac_pipeline.warehouse.connection import dagster_url
 
 RUN_PROCESS_TAG = "almanac/process"
@@ -38,6 +44,36 @@ class AlmanacStorage(DagsterPostgresStorage):
         cls, inst_data: ConfigurableClassData | None, config_value: Mapping[str, Any]
     ) -> AlmanacStorage:
         return cls(postgres_url=dagster_url(), inst_data=inst_data)
+
+
+class AlmanacComputeLogs(LocalComputeLogManager):
+    """What steps print, in files for the Dagster UI and only there.
+
+    Dagster's own also mirrors it to the terminal, by four processes per run that write into the
+    progress display and answer Ctrl-C with tracebacks.
+    """
+
+    @classmethod
+    def config_type(cls) -> dict[str, Any]:
+        return {}
+
+    @classmethod
+    def from_config_value(
+        cls, inst_data: ConfigurableClassData | None, config_value: Mapping[str, Any]
+    ) -> AlmanacComputeLogs:
+        return cls(base_dir=str(get_settings().dagster_home / "storage"), inst_data=inst_data)
+
+    @contextmanager
+    def capture_logs(self, log_key: Sequence[str]) -> Generator[CapturedLogContext, None, None]:
+        out, err = (
+            str(self.get_captured_local_path(log_key, IO_TYPE_EXTENSION[kind]))
+            for kind in (ComputeIOType.STDOUT, ComputeIOType.STDERR)
+        )
+        ensure_file(out)
+        ensure_file(err)
+        with redirect_to_file(sys.stdout, out), redirect_to_file(sys.stderr, err):
+            yield CapturedLogContext(log_key)
+        touch_file(str(self.get_captured_local_path(log_key, "complete")))
 
 
 def prepare_dagster_home(settings: Settings) -> None:

@@ -7,12 +7,18 @@ line should not wait for that, and sees its progress directly.
 from __future__ import annotations
 
 import time
+from collections.abc import Generator
+from contextlib import closing
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, cast
 
 from rich.console import Console
 
 from almanac_pipeline.errors import AlmanacError
 from almanac_pipeline.settings import Settings
+
+if TYPE_CHECKING:
+    from dagster import DagsterEvent
 
 
 class RunFailedError(AlmanacError):
@@ -42,10 +48,11 @@ def run_job(
 
     Raises:
         RunFailedError: a step failed; the cause is named and the run is in the Dagster UI.
+        KeyboardInterrupt: Ctrl-C ended a step; what it committed stays.
     """
     # Dagster takes four seconds to import: not for `almanac --help`.
     with console.status("loading Dagster"):
-        from dagster import DagsterEvent, DagsterInstance
+        from dagster import DagsterInstance
         from dagster._core.definitions.job_base import InMemoryJob
         from dagster._core.execution.api import execute_run_iterator
         from dagster._core.remote_origin import RegisteredCodeLocationOrigin, RemoteRepositoryOrigin
@@ -82,12 +89,16 @@ def run_job(
             repository_load_data=repository.repository_load_data,
         )
         failure: DagsterEvent | None = None
-        with RunView(console) as view:
-            for event in execute_run_iterator(InMemoryJob(job), run, instance):
+        # Closed whatever happens: until then our own output goes into the steps' log.
+        executing = cast("Generator[DagsterEvent]", execute_run_iterator(InMemoryJob(job), run, instance))
+        with RunView(console) as view, closing(executing) as events:
+            for event in events:
                 view.handle(event)
                 if event.is_step_failure or (event.is_failure and failure is None):
                     failure = event
         if failure is not None:
+            if _innermost(failure)[0] == "DagsterExecutionInterruptedError":
+                raise KeyboardInterrupt
             raise RunFailedError(f"{job_name} of {cohort} failed at {_cause(failure)} (run {run.run_id[:8]})")
         return RunOutcome(
             run_id=run.run_id,
@@ -98,12 +109,18 @@ def run_job(
         )
 
 
-def _cause(event: object) -> str:
-    """`step: message` of the innermost error of a failure event."""
-    step = getattr(event, "step_key", None) or "start"
-    data = getattr(event, "event_specific_data", None)
-    error = getattr(data, "error", None)
-    while error is not None and error.cause is not None:
+def _cause(event: DagsterEvent) -> str:
+    """`step: message` of the innermost error of a failure event, on one line."""
+    name, message = _innermost(event)
+    # Our own messages say it all; of others the class is half the message.
+    return f"{event.step_key or 'start'}: {message.removeprefix(f'almanac_pipeline.errors.{name}: ')}"
+
+
+def _innermost(event: DagsterEvent) -> tuple[str, str]:
+    """Class name and message of the error at the bottom of a failure event."""
+    error = getattr(event.event_specific_data, "error", None)
+    if error is None:
+        return "", event.message or "no reason given"
+    while error.cause is not None:
         error = error.cause
-    message = error.message.strip() if error is not None else str(getattr(event, "message", ""))
-    return f"{step}: {message}"
+    return error.cls_name or "", " ".join(error.message.split())

@@ -134,16 +134,22 @@ class RunView:
     # -- the flows' progress ----------------------------------------------------------------
 
     def started(self, task: str, total: int | None) -> None:
-        self._tasks[f"· {task}"] = self._progress.add_task(f"  {task}", total=total, count="")
+        # A flow that is called like its step has the step's row.
+        row = next((self._tasks[step] for step in self._tasks if _readable(step) == task), None)
+        if row is None:
+            row = self._progress.add_task(f"  {task}", total=total, count="")
+        self._tasks[f"· {task}"] = row
+        self.advanced(task, 0, total)
 
     def advanced(self, task: str, done: int, total: int | None) -> None:
-        if (known := self._tasks.get(f"· {task}")) is not None:
+        if (row := self._tasks.get(f"· {task}")) is not None:
             count = f"{done:,}" if total is None else f"{done:,}/{total:,}"
-            self._progress.update(known, completed=done, count=count)
+            self._progress.update(row, total=total, completed=done, count=count)
 
     def finished(self, task: str, done: int) -> None:
-        if (known := self._tasks.pop(f"· {task}", None)) is not None:
-            self._progress.remove_task(known)
+        row = self._tasks.pop(f"· {task}", None)
+        if row is not None and row not in self._tasks.values():
+            self._progress.remove_task(row)
 
 
 def _readable(step: str) -> str:

@@ -86,6 +86,8 @@ def main() -> None:
                 f"[bold red]Error:[/] setting ALMANAC_{name}: {escape(problem['msg'])}", soft_wrap=True
             )
         sys.exit(1)
-    except KeyboardInterrupt:
-        errors_console.print("Interrupted; what was committed stays, the next run goes on from there.")
-        sys.exit(130)
+    except SystemExit as ended:
+        # Typer makes this code of Ctrl-C.
+        if ended.code == 130:
+            errors_console.print("Interrupted. What was committed stays; the next run goes on from there.")
+        raise
