@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import psycopg
 import pytest
@@ -12,7 +12,7 @@ import pytest
 from almanac_pipeline.settings import Settings
 from almanac_pipeline.warehouse import dbt
 from tests.conftest import drop_database, with_database
-from tests.dbt.world import Warehouse
+from tests.dbt.world import NewWarehouse, Warehouse
 
 
 @pytest.fixture(scope="session")
@@ -31,16 +31,14 @@ def bootstrapped_template(server_url: str, template_database: str, settings: Set
 
 
 @pytest.fixture(scope="session")
-def new_warehouse(
-    server_url: str, bootstrapped_template: str, settings: Settings
-) -> Callable[[], AbstractContextManager[Warehouse]]:
-    """Makes a bootstrapped database that lives as long as the `with` block."""
+def new_warehouse(server_url: str, bootstrapped_template: str, settings: Settings) -> NewWarehouse:
+    """Makes a database that lives as long as the `with` block, like `template` or just bootstrapped."""
 
     @contextmanager
-    def make() -> Iterator[Warehouse]:
+    def make(template: str = bootstrapped_template) -> Iterator[Warehouse]:
         name = f"test_{uuid.uuid4().hex[:12]}"
         with psycopg.connect(server_url, autocommit=True) as connection:
-            connection.execute(f"create database {name} template {bootstrapped_template}")
+            connection.execute(f"create database {name} template {template}")
         url = with_database(server_url, name)
         with psycopg.connect(url, autocommit=True) as connection:
             yield Warehouse(url, connection, settings)
@@ -50,7 +48,7 @@ def new_warehouse(
 
 
 @pytest.fixture
-def warehouse(new_warehouse: Callable[[], AbstractContextManager[Warehouse]]) -> Iterator[Warehouse]:
+def warehouse(new_warehouse: NewWarehouse) -> Iterator[Warehouse]:
     """A bootstrapped database that only this test uses."""
     with new_warehouse() as opened:
         yield opened

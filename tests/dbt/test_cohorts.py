@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -14,23 +14,34 @@ import pytest
 from almanac_pipeline.errors import ConfigurationError, DbtError, HeldBackError, NotFoundError, WarehouseError
 from almanac_pipeline.flows.circle import compute_circle
 from almanac_pipeline.warehouse import dbt, publications
-from tests.dbt.world import Warehouse
+from tests.dbt.world import NewWarehouse, Warehouse
 
 MARTS = ("cohort_film_stats", "film_histograms", "film_rankings", "ranking_insights")
 
 
+@pytest.fixture(scope="module")
+def two_cohorts(new_warehouse: NewWarehouse) -> Iterator[str]:
+    """Name of a database with `left` (ann, bob, cat) and `right` (cat, dan), both built once."""
+    with new_warehouse() as warehouse:
+        ann, bob, cat, dan = (warehouse.member(name) for name in ("ann", "bob", "cat", "dan"))
+        films = [warehouse.film(number) for number in (1, 2, 3)]
+        for user_id, stars in ((ann, [5, 4, 1]), (bob, [4.5, 3, 2]), (cat, [5, 2.5, None]), (dan, [1, 2, 3])):
+            for film_id, value in zip(films, stars, strict=True):
+                if value is not None:
+                    warehouse.rate(user_id, film_id, value)
+        warehouse.cohort("left", [ann, bob, cat])
+        warehouse.cohort("right", [cat, dan])
+        warehouse.build("left", "right")
+        # A database that is copied must have no connection.
+        warehouse.connection.close()
+        yield warehouse.name
+
+
 @pytest.fixture
-def two(warehouse: Warehouse) -> Warehouse:
-    """Cohorts `left` (ann, bob, cat) and `right` (cat, dan), with films 1 to 3, not yet built."""
-    ann, bob, cat, dan = (warehouse.member(name) for name in ("ann", "bob", "cat", "dan"))
-    films = [warehouse.film(number) for number in (1, 2, 3)]
-    for user_id, stars in ((ann, [5, 4, 1]), (bob, [4.5, 3, 2]), (cat, [5, 2.5, None]), (dan, [1, 2, 3])):
-        for film_id, value in zip(films, stars, strict=True):
-            if value is not None:
-                warehouse.rate(user_id, film_id, value)
-    warehouse.cohort("left", [ann, bob, cat])
-    warehouse.cohort("right", [cat, dan])
-    return warehouse
+def two(new_warehouse: NewWarehouse, two_cohorts: str) -> Iterator[Warehouse]:
+    """A copy of the built `left` and `right` that only this test uses."""
+    with new_warehouse(two_cohorts) as warehouse:
+        yield warehouse
 
 
 def contents(warehouse: Warehouse, cohort: str) -> dict[str, list[Any]]:
@@ -50,7 +61,6 @@ def counts(warehouse: Warehouse, cohort: str) -> list[int]:
 
 
 def test_building_one_cohort_leaves_the_other_ones_rows_where_they_are(two: Warehouse) -> None:
-    two.build("left", "right")
     before = contents(two, "left")
     two.execute("update raw.ratings set rating = 4 where rating = 1")
     two.build("right")
@@ -65,9 +75,8 @@ def test_building_one_cohort_leaves_the_other_ones_rows_where_they_are(two: Ware
 
 
 def test_building_again_gives_the_same_rows_once(two: Warehouse) -> None:
-    two.build("left")
     query = (
-        "select strategy, film_id, score, rank, rank_low, rank_high from almanac.film_rankings order by 1, 2"
+        "select cohort, strategy, film_id, score, rank, rank_high from almanac.film_rankings order by 1, 2, 3"
     )
     first, sizes = two.rows(query), counts(two, "left")
     two.build("left")
@@ -76,26 +85,26 @@ def test_building_again_gives_the_same_rows_once(two: Warehouse) -> None:
 
 
 def test_a_cohort_that_became_empty_leaves_no_rows(two: Warehouse) -> None:
-    two.build("left", "right")
     two.execute("update raw.cohort_members set until = now() where cohort_id = %s", two.cohort_id("left"))
     report = two.build("left")["left"]
     assert (report.members, report.films, report.ratings, report.overall_mean) == (0, 0, 0, None)
     assert counts(two, "left") == [0, 0, 0, 0]
     assert counts(two, "right") == [3, 30, 6, 3]
     published = publications.record_publication(
-        two.connection, two.cohort_id("left"), input_version="version 2"
+        two.connection, two.cohort_id("left"), input_version="version 0"
     )
     assert (published.members_count, published.films_count, published.ratings_count) == (0, 0, 0)
 
 
 def test_members_who_are_deleted_or_forgotten_leave_every_table(two: Warehouse) -> None:
-    two.build("left")
     two.execute("update raw.users set status = 'forgotten' where username = 'ann'")
     two.execute("update raw.users set status = 'deleted' where username = 'bob'")
     two.build("left")
     cat = two.scalar("select user_id from raw.users where username = 'cat'")
     for table in ("int_cohort_members", "int_cohort_ratings", "circle_members"):
-        assert two.rows(f"select distinct user_id from intermediate.{table}") == [{"user_id": cat}]
+        assert two.rows(
+            f"select distinct user_id from intermediate.{table} where cohort_id = %s", two.cohort_id("left")
+        ) == [{"user_id": cat}]
     assert {row["raters"] for row in two.by_film("cohort_film_stats", "left").values()} == {1}
 
 
@@ -128,7 +137,6 @@ def spoil_with_a_histogram(two: Warehouse) -> str:
 def test_a_failing_audit_holds_back_that_cohort_and_no_other(
     two: Warehouse, spoil: Callable[[Warehouse], str]
 ) -> None:
-    two.build("left", "right")
     good = contents(two, "left")
     rule = spoil(two)
     two.execute("update raw.ratings set rating = 3.5 where rating = 2.5")  # cat's, who is in both
@@ -146,8 +154,8 @@ def test_a_failing_audit_holds_back_that_cohort_and_no_other(
     ]
     assert [audit.rule for audit in failed if audit.blocking] == [rule]
     with pytest.raises(HeldBackError, match=rule):
-        publications.record_publication(two.connection, two.cohort_id("left"), input_version="version 2")
-    publications.record_publication(two.connection, two.cohort_id("right"), input_version="version 3")
+        publications.record_publication(two.connection, two.cohort_id("left"), input_version="version 0")
+    publications.record_publication(two.connection, two.cohort_id("right"), input_version="version 1")
 
 
 def test_a_histogram_within_one_per_cent_passes(two: Warehouse) -> None:
@@ -164,7 +172,6 @@ def test_a_slug_that_another_film_has_inherited_is_no_duplicate(two: Warehouse) 
 
 
 def test_a_rebuild_by_another_run_in_between_publishes_nothing_under_the_old_version(two: Warehouse) -> None:
-    two.build("left")
     good = contents(two, "left")
     left = two.cohort_id("left")
     dbt.build(two.url, select="tag:before_statistics", cohorts={left: "newer"}, settings=two.settings)
@@ -175,7 +182,6 @@ def test_a_rebuild_by_another_run_in_between_publishes_nothing_under_the_old_ver
 
 
 def test_a_cohort_without_global_averages_is_compared_with_all_members(two: Warehouse) -> None:
-    two.build("left")
     row = two.rows("select * from almanac.cohort_film_stats where cohort = 'left' and slug = 'film-1'")[0]
     # ann, bob, cat and dan of the other cohort: 5, 4.5, 5 and 1.
     assert (row["global_source"], row["global_average"], row["global_ratings"]) == ("members", 3.875, 4)
@@ -185,7 +191,7 @@ def test_tmdb_votes_are_used_when_histograms_cover_too_little(two: Warehouse) ->
     two.execute("update raw.films set tmdb_vote_average = 7.5, tmdb_vote_count = 10 where slug <> 'film-3'")
     two.histogram(two.film_id(1), [0] * 9 + [10])
     two.build("left")
-    rows = two.rows("select * from almanac.cohort_film_stats order by slug")
+    rows = two.rows("select * from almanac.cohort_film_stats where cohort = 'left' order by slug")
     assert [(row["global_source"], row["global_average"]) for row in rows] == [
         ("tmdb", 3.75),
         ("tmdb", 3.75),
@@ -196,7 +202,9 @@ def test_tmdb_votes_are_used_when_histograms_cover_too_little(two: Warehouse) ->
 def test_parameters_of_a_cohort_are_used_and_shown(two: Warehouse) -> None:
     two.execute("update raw.cohorts set ranking_parameters = %s", """{"min_raters": 3, "bayesian_m": 10}""")
     two.build("left")
-    rows = two.rows("select * from almanac.film_rankings where strategy = 'bayesian' and slug = 'film-3'")
+    rows = two.rows(
+        "select * from almanac.film_rankings where (cohort, strategy, slug) = ('left', 'bayesian', 'film-3')"
+    )
     assert (rows[0]["params"]["prior_weight"], rows[0]["params"]["min_raters"], rows[0]["eligible"]) == (
         10,
         3,
@@ -288,7 +296,6 @@ def test_a_bootstrapped_database_is_left_alone(warehouse: Warehouse) -> None:
 def test_another_release_of_the_project_replaces_the_views_and_keeps_what_is_published(
     two: Warehouse,
 ) -> None:
-    two.build("left")
     good = contents(two, "left")
     two.execute("update ops.dbt_bootstraps set project_checksum = 'an earlier release'")
     two.execute("drop view intermediate.int_publishable_cohorts")
@@ -342,7 +349,6 @@ def test_dbts_unit_tests_pass(warehouse: Warehouse) -> None:
 
 
 def test_the_reader_sees_the_marts_and_nothing_else(two: Warehouse) -> None:
-    two.build("left")
     two.execute("set role almanac_reader")
     assert counts(two, "left") == [3, 30, 6, 3]
     for table in (

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,7 +14,7 @@ from typing import Any
 import pytest
 from scipy.stats import norm, percentileofscore, skew
 
-from tests.dbt.world import Warehouse
+from tests.dbt.world import NewWarehouse, Warehouse
 from tests.statistics.movielens import Opinion, golden_rankings, opinions, titles
 from tests.statistics.plain_circle import plain_circle
 
@@ -44,7 +43,7 @@ class Circle:
 
 
 @pytest.fixture(scope="module")
-def circle(new_warehouse: Callable[[], AbstractContextManager[Warehouse]]) -> Iterator[Circle]:
+def circle(new_warehouse: NewWarehouse) -> Iterator[Circle]:
     with new_warehouse() as warehouse:
         yield Circle(warehouse, build_circle(warehouse))
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import itertools
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import Any, Protocol
 
 import psycopg
 from psycopg.rows import dict_row
@@ -24,6 +25,10 @@ class Warehouse:
     connection: psycopg.Connection
     settings: Settings
     versions: itertools.count[int] = field(default_factory=itertools.count)
+
+    @property
+    def name(self) -> str:
+        return self.url.rpartition("/")[2]
 
     # -- raw ---------------------------------------------------------------------------------
 
@@ -140,3 +145,9 @@ class Warehouse:
             row["film_id"]: row
             for row in self.rows(f"select * from almanac.{mart} where cohort = %s", cohort)
         }
+
+
+class NewWarehouse(Protocol):
+    """A bootstrapped database, or a copy of `template`, for the length of a `with` block."""
+
+    def __call__(self, template: str = ...) -> AbstractContextManager[Warehouse]: ...
