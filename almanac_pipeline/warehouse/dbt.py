@@ -91,7 +91,7 @@ def prepare(settings: Settings | None = None) -> Path:
         if marker.exists() and marker.read_text() == checksum:
             return MANIFEST
         marker.unlink(missing_ok=True)
-        with _invocation(settings, {}) as run:
+        with _invocation(settings, {"ALMANAC_DBT_DATABASE": PARSED_DATABASE}) as run:
             run(["parse", "--no-partial-parse"])
             for name in ("partial_parse.msgpack", MANIFEST.name):
                 shutil.copyfile(run.target / name, target / f"{name}.new")
