@@ -60,7 +60,12 @@ def run_job(
         from almanac_pipeline import instance as almanac_instance
         from almanac_pipeline.partitions import cohorts
         from almanac_pipeline.terminal import RunView
+        from almanac_pipeline.warehouse import dbt
+        from almanac_pipeline.warehouse.connection import prepared_database_url
 
+        # The asset definitions are made from dbt's manifest, and the steps read its views.
+        dbt.prepare(settings)
+        dbt.bootstrap(prepared_database_url(settings), settings=settings)
         almanac_instance.prepare_dagster_home(settings)
         from almanac_pipeline.definitions import defs
 
