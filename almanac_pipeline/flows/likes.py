@@ -111,7 +111,7 @@ def sync_likes(
         )
     changes = sum((result.changes for _, result in results), opinions.Changes())
     with connect_to(database_url, autocommit=True) as connection:
-        preview = opinions.latest_changes(connection, run.run_id)
+        preview = opinions.latest_changes(connection, run.run_id) if changes.total else ()
     return LikesReport(
         members_count=len(cohort_members),
         full_count=outcomes["full"],

@@ -87,7 +87,7 @@ def sync_ratings(
     changes = sum((result.changes for _, result in results), opinions.Changes())
     with connect_to(database_url, autocommit=True) as connection:
         rating_counts = opinions.rating_counts(connection, cohort.cohort_id)
-        preview = opinions.latest_changes(connection, run.run_id)
+        preview = opinions.latest_changes(connection, run.run_id) if changes.total else ()
     return RatingsReport(
         members_count=len(cohort_members),
         full_count=outcomes["full"],

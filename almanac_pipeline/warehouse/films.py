@@ -31,7 +31,11 @@ def open_incoming(connection: psycopg.Connection) -> None:
             lid text,
             rating numeric(2, 1),
             liked boolean not null default false,
-            film_id bigint
+            film_id bigint,
+            uid_film_id bigint,
+            lid_film_id bigint,
+            slug_film_id bigint,
+            slug_fits boolean not null default true
         ) on commit delete rows
         """
     )
@@ -55,22 +59,10 @@ def fill_incoming(
             )  # fmt: skip
 
 
-# Every film that an item of `incoming` could mean, best evidence first. A slug counts only where
-# the film has no other id that contradicts the item's: slugs are given away again.
-_MATCHES = """
-    select position, film_id, 0 as strength from incoming where film_id is not null
-    union all
-    select position, alias.film_id, 1 from incoming
-    join raw.film_aliases as alias on alias.kind = 'uid' and alias.value = incoming.uid
-    union all
-    select position, alias.film_id, 2 from incoming
-    join raw.film_aliases as alias on alias.kind = 'lid' and alias.value = incoming.lid
-    union all
-    select position, alias.film_id, 3 from incoming
-    join raw.film_aliases as alias on alias.kind = 'slug' and alias.value = incoming.slug
-    join raw.films as film on film.film_id = alias.film_id
-    where coalesce(film.uid = incoming.uid, true) and coalesce(film.lid = incoming.lid, true)
-"""
+# A slug counts only where its film has no other id that contradicts the item's: slugs are given
+# away again. The best evidence comes first.
+_FILM_BY_SLUG = "case when slug_fits then slug_film_id end"
+_BEST_MATCH = f"coalesce(film_id, uid_film_id, lid_film_id, {_FILM_BY_SLUG})"
 
 
 def resolve_incoming(connection: psycopg.Connection) -> int:
@@ -79,38 +71,18 @@ def resolve_incoming(connection: psycopg.Connection) -> int:
     Creates unknown films (to be enriched), adds ids that were not known yet, follows renamed
     slugs, and joins two films that turn out to be one. Writes nothing where nothing is new.
     """
-    while True:
-        twins = connection.execute(
-            f"""
-            with matches as ({_MATCHES})
-            select keep.film_id, other.film_id
-            from (select distinct on (position) position, film_id from matches order by position, strength)
-                as best
-            join matches using (position)
-            join raw.films as keep on keep.film_id = best.film_id
-            join raw.films as other on other.film_id = matches.film_id
-            where keep.film_id <> other.film_id
-              and coalesce(keep.uid = other.uid, true) and coalesce(keep.lid = other.lid, true)
-            limit 1
-            """
-        ).fetchone()
-        if twins is None:
-            break
+    _match_aliases(connection)
+    while twins := _find_twins(connection):
         _merge_films(connection, *twins)
-    connection.execute(
-        f"""
-        update incoming set film_id = best.film_id
-        from (select distinct on (position) position, film_id from ({_MATCHES}) as matches
-              order by position, strength) as best
-        where incoming.position = best.position and incoming.film_id is null
-        """
-    )
+        _match_aliases(connection)
+    connection.execute(f"update incoming set film_id = {_BEST_MATCH} where film_id is null")
     # A slug that now belongs to another film: the film that had it keeps its other ids.
     connection.execute(
         """
         update raw.films set slug = null, updated_at = now()
         from incoming
-        where films.slug = incoming.slug and films.film_id is distinct from incoming.film_id
+        where incoming.slug_film_id is distinct from incoming.film_id
+          and films.film_id = incoming.slug_film_id and films.slug = incoming.slug
         """
     )
     new = connection.execute(
@@ -139,11 +111,10 @@ def resolve_incoming(connection: psycopg.Connection) -> int:
         insert into raw.film_aliases (kind, value, film_id)
         select distinct on (ids.kind, ids.value) ids.kind, ids.value, incoming.film_id
         from incoming
-        cross join lateral (values ('slug', slug), ('uid', uid), ('lid', lid)) as ids (kind, value)
-        where ids.value is not null and not exists (
-            select from raw.film_aliases as known
-            where known.kind = ids.kind and known.value = ids.value and known.film_id = incoming.film_id
-        )
+        cross join lateral (
+            values ('slug', slug, slug_film_id), ('uid', uid, uid_film_id), ('lid', lid, lid_film_id)
+        ) as ids (kind, value, known_film_id)
+        where ids.value is not null and ids.known_film_id is distinct from incoming.film_id
         order by ids.kind, ids.value
         on conflict (kind, value) where kind in ('slug', 'lid', 'uid')
         do update set film_id = excluded.film_id
@@ -152,46 +123,82 @@ def resolve_incoming(connection: psycopg.Connection) -> int:
     return new
 
 
+def _match_aliases(connection: psycopg.Connection) -> None:
+    """Note which films the ids of every row lead to. One index probe each, however many films there are."""
+    connection.execute(
+        """
+        update incoming
+        set uid_film_id = (select film_id from raw.film_aliases where kind = 'uid' and value = incoming.uid),
+            lid_film_id = (select film_id from raw.film_aliases where kind = 'lid' and value = incoming.lid),
+            slug_film_id = (
+                select film_id from raw.film_aliases where kind = 'slug' and value = incoming.slug
+            )
+        """
+    )
+    connection.execute(
+        """
+        update incoming
+        set slug_fits = (
+            select coalesce(film.uid = incoming.uid, true) and coalesce(film.lid = incoming.lid, true)
+            from raw.films as film where film.film_id = incoming.slug_film_id
+        )
+        where slug_film_id is not null and slug_film_id is distinct from coalesce(uid_film_id, lid_film_id)
+        """
+    )
+
+
+def _find_twins(connection: psycopg.Connection) -> tuple[int, int] | None:
+    """Two films that one row shows to be the same: the one to keep, and the other."""
+    return connection.execute(
+        f"""
+        with pair as (
+            select {_BEST_MATCH} as keep_id,
+                   unnest(array[uid_film_id, lid_film_id, {_FILM_BY_SLUG}]) as other_id
+            from incoming
+        )
+        select keep_id, other_id
+        from pair
+        join raw.films as keep on keep.film_id = keep_id
+        join raw.films as other on other.film_id = other_id
+        where keep_id <> other_id
+          and coalesce(keep.uid = other.uid, true) and coalesce(keep.lid = other.lid, true)
+        limit 1
+        """
+    ).fetchone()
+
+
 def _refresh_known(connection: psycopg.Connection) -> None:
     """Add ids and years that were unknown; a slug that the film never had is its new name."""
     connection.execute(
         """
         with seen as (
-            select distinct on (incoming.film_id)
-                incoming.film_id, incoming.title, incoming.release_year, incoming.uid, incoming.lid,
-                coalesce(incoming.slug, film.slug) as slug
-            from incoming join raw.films as film using (film_id)
-            where film.slug is distinct from incoming.slug and incoming.slug is not null and not exists (
-                      select from raw.film_aliases as known
-                      where known.kind = 'slug' and known.value = incoming.slug
-                        and known.film_id = film.film_id
-                  )
+            select distinct on (incoming.film_id) incoming.*, is_renamed
+            from incoming
+            join raw.films as film using (film_id)
+            cross join lateral (
+                select incoming.slug <> coalesce(film.slug, '')
+                       and incoming.slug_film_id is distinct from incoming.film_id as is_renamed
+            ) as naming
+            where is_renamed
                or (film.uid is null and incoming.uid is not null)
                or (film.lid is null and incoming.lid is not null)
                or (film.release_year is null and incoming.release_year is not null)
                or (film.field_sources ->> 'title' = 'slug' and incoming.title is not null)
             order by incoming.film_id, incoming.position
-        ), renamed as (
-            select film_id from seen join raw.films as film using (film_id)
-            where film.slug is distinct from seen.slug and not exists (
-                select from raw.film_aliases as known
-                where known.kind = 'slug' and known.value = seen.slug and known.film_id = film.film_id
-            )
         ), again as (
             -- A renamed film often got a new title or another TMDB link: read its page again.
             update ops.film_metadata_sync as sync
             set status = 'pending', attempts = 0, next_attempt_at = now(), page_fetched_at = null,
                 updated_at = now()
-            from renamed
-            where sync.film_id = renamed.film_id and sync.status <> 'overridden'
+            from seen
+            where sync.film_id = seen.film_id and is_renamed and sync.status <> 'overridden'
         )
         update raw.films as film
-        set slug = case when film.film_id in (select film_id from renamed) then seen.slug else film.slug end,
+        set slug = case when is_renamed then seen.slug else film.slug end,
             uid = coalesce(film.uid, seen.uid),
             lid = coalesce(film.lid, seen.lid),
             release_year = coalesce(film.release_year, seen.release_year),
-            title = case when film.film_id in (select film_id from renamed)
-                              or film.field_sources ->> 'title' = 'slug'
+            title = case when is_renamed or film.field_sources ->> 'title' = 'slug'
                          then coalesce(seen.title, film.title) else film.title end,
             field_sources = case when film.field_sources ->> 'title' = 'slug' and seen.title is not null
                                  then film.field_sources || '{"title": "page"}'

@@ -288,6 +288,7 @@ create table ops.scrape_failures (
     failed_at timestamptz not null default now(),
     resolved_at timestamptz
 );
+create index scrape_failures_open on ops.scrape_failures (page_kind, user_id, film_id) where resolved_at is null;
 create table ops.user_scrape_state (
     user_id bigint not null references raw.users,
     subject text not null check (subject in ('following', 'profile', 'ratings', 'likes')),
