@@ -66,7 +66,7 @@ class Home:
 
     folder: Path
     settings: Mapping[str, str] = field(default_factory=dict)
-    database_url: str | None = None
+    database_url: str | None = field(default=None, repr=False)
 
     def run(self, *arguments: str, **settings: str) -> Outcome:
         """Run a command to its end; `settings` are for this command only."""
@@ -107,7 +107,7 @@ class Home:
     def rows(self, query: str, *parameters: object) -> list[Row]:
         """What a query gives, in a session of its own."""
         with psycopg.connect(self.address(), row_factory=dict_row) as connection:
-            return connection.execute(query, parameters).fetchall()  # type: ignore[arg-type]
+            return connection.execute(query, parameters).fetchall()
 
     def tables(self, *schemas: str) -> Tables:
         """Every row of every table of some schemas."""

@@ -48,7 +48,7 @@ def run_main_job() -> MainJob:
         outcome = home.run("demo", "--exit")
         still_running = home.run("status").stdout
         with psycopg.connect(home.address()) as connection:
-            reader = dict(
+            reader: dict[str, bool] = dict(
                 connection.execute(
                     """
                     select n.nspname || '.' || c.relname,
