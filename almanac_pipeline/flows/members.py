@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import psycopg
 
-from almanac_pipeline.errors import LayoutChangedError, PermanentError, RetriableError
+from almanac_pipeline.errors import LayoutChangedError, NotFoundError, PermanentError, RetriableError
 from almanac_pipeline.flows.grids import TOTAL_TOLERANCE, require_owner
 from almanac_pipeline.progress import track
 from almanac_pipeline.settings import Settings
@@ -56,6 +56,8 @@ def sync_members(
                 try:
                     followed = read_following(source, cohort.definition["seed"], run)
                 except (RetriableError, PermanentError) as error:
+                    if isinstance(error, NotFoundError) and cohort.seed_user_id is not None:
+                        members.mark_deleted(connection, cohort.seed_user_id)
                     runs.record_failure(connection, run, "following", error, user_id=cohort.seed_user_id)
                     run.failures_count += 1
                     raise

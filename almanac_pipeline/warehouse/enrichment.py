@@ -20,7 +20,7 @@ from psycopg.types.json import Jsonb
 from almanac_pipeline.errors import AlmanacError, NotFoundError
 from almanac_pipeline.sources.records import FilmItem, FilmPage, Histogram, MediaType
 from almanac_pipeline.tmdb.titles import Role, TmdbCountry, TmdbCredit, TmdbTitle
-from almanac_pipeline.warehouse.films import fill_incoming, open_incoming, resolve_incoming
+from almanac_pipeline.warehouse.films import fill_incoming, lock_films, open_incoming, resolve_incoming
 from almanac_pipeline.warehouse.runs import resolve_failures
 
 POSTER_URL = "https://image.tmdb.org/t/p/w500"
@@ -761,6 +761,7 @@ def store_histograms(connection: psycopg.Connection, batch: Sequence[FetchedHist
              "stated_average numeric(4, 2)", "fans text"]  # fmt: skip
     looked = [f.film_id for f in batch if f.error is None or not f.error.retriable]
     with connection.transaction():
+        lock_films(connection)  # no film may be merged away meanwhile
         changed = connection.execute(
             f"""
             insert into raw.film_histograms as known (film_id, source, {", ".join(columns)})

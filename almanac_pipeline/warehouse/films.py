@@ -16,9 +16,13 @@ from almanac_pipeline.sources.records import FilmItem
 FILM_LOCK = 7_203_130
 
 
-def open_incoming(connection: psycopg.Connection) -> None:
-    """Take the film lock and provide an empty table `incoming` for this transaction."""
+def lock_films(connection: psycopg.Connection) -> None:
+    """Wait until no other transaction writes films, and keep others waiting until this one ends."""
     connection.execute("select pg_advisory_xact_lock(%s)", [FILM_LOCK])
+
+
+def open_incoming(connection: psycopg.Connection) -> None:
+    """Provide an empty table `incoming` for this transaction."""
     connection.execute("set local client_min_messages = warning")  # "already exists, skipping"
     connection.execute(
         """
@@ -70,7 +74,9 @@ def resolve_incoming(connection: psycopg.Connection) -> int:
 
     Creates unknown films (to be enriched), adds ids that were not known yet, follows renamed
     slugs, and joins two films that turn out to be one. Writes nothing where nothing is new.
+    Takes the film lock, which the transaction then holds to its end.
     """
+    lock_films(connection)
     _match_aliases(connection)
     while twins := _find_twins(connection):
         _merge_films(connection, *twins)

@@ -8,7 +8,13 @@ from dataclasses import replace
 import psycopg
 import pytest
 
-from almanac_pipeline.errors import ConfigurationError, LayoutChangedError, RetriableError, WrongPageError
+from almanac_pipeline.errors import (
+    ConfigurationError,
+    LayoutChangedError,
+    NotFoundError,
+    RetriableError,
+    WrongPageError,
+)
 from almanac_pipeline.flows.members import MembersReport, sync_members
 from almanac_pipeline.settings import Settings
 from almanac_pipeline.sources.records import PeoplePage
@@ -121,6 +127,15 @@ def test_somebody_elses_following_is_refused(
     monkeypatch.setattr(world, "read_following", lambda name: (replace(p, owner="zoe") for p in read(name)))
     with pytest.raises(WrongPageError, match="zoe"):
         sync()
+
+
+def test_a_deleted_seed_is_remembered_and_ends_no_membership(sync: Sync, world: World, query: Query) -> None:
+    sync()
+    del world.people["seed"]
+    with pytest.raises(NotFoundError):
+        sync()
+    assert members(query) == NAMES
+    assert query("select status from raw.users where username = 'seed'") == [{"status": "deleted"}]
 
 
 def test_the_seed_may_be_a_member_too(

@@ -387,6 +387,25 @@ def test_an_old_checkpoint_is_not_gone_on_with(sync: Sync, world: World, databas
     assert asked == [1, 2, 3]
 
 
+def test_a_killed_look_for_news_goes_on_where_it_was(sync: Sync, world: World, ratings_of: RatingsOf) -> None:
+    sync()
+    for number in range(50, 60):
+        world.person("ada").rate(film(number), 2.0)
+
+    def kill(kind: str, key: str, page: int) -> None:
+        if key == "ada" and page == 3:
+            raise KeyboardInterrupt
+
+    world.on_call = kill
+    with pytest.raises(KeyboardInterrupt):
+        sync()
+    asked: list[int] = []
+    world.on_call = lambda kind, key, page: asked.append(page) if key == "ada" else None
+    assert sync().added_count == 10
+    assert asked == [3, 4]
+    assert len(ratings_of("ada")) == 18
+
+
 def test_kill_9_loses_nothing(
     sync: Sync, world: World, database_url: str, cohort: str, query: Query, tmp_path: Path
 ) -> None:
