@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 from almanac_pipeline.errors import AlmanacError
-from almanac_pipeline.settings import PROJECT_ROOT, Settings
+from almanac_pipeline.settings import PROJECT_ROOT, Settings, settings_in_use
 
 MINIMUM_FREE_BYTES = 2 * 1024**3
 
@@ -38,13 +37,11 @@ def examine(settings: Settings, *, live: bool) -> Iterator[Finding]:
 
 
 def _configuration(settings: Settings) -> Finding:
-    files = [name for name in (".env", "almanac.toml") if (PROJECT_ROOT / name).exists()]
-    names = sorted(name for name in os.environ if name.startswith("ALMANAC_"))
-    return Finding(
-        "configuration",
-        True,
-        f"read from {', '.join([*files, *names]) or 'defaults only'}; home {settings.home}",
-    )
+    used, unknown = settings_in_use()
+    message = f"{', '.join(used) or 'defaults only'}; home {settings.home}"
+    if unknown:
+        return Finding("configuration", None, f"{message}; ignored, no such setting: {', '.join(unknown)}")
+    return Finding("configuration", True, message)
 
 
 def _disk(settings: Settings) -> Finding:
@@ -91,13 +88,14 @@ def _manifest() -> Finding:
 
 
 def _page_policy(settings: Settings) -> Finding:
-    from almanac_pipeline.sources.policy import require_page_fetching
+    from almanac_pipeline.sources.policy import describe_page_fetching, require_page_fetching
 
+    message = describe_page_fetching(settings, settings.letterboxd_url).removeprefix("pages from ")
     try:
         require_page_fetching(settings, settings.letterboxd_url)
-    except AlmanacError as error:
-        return Finding("pages", None, str(error))
-    return Finding("pages", True, f"may be fetched from {settings.letterboxd_url}; robots.txt is obeyed")
+    except AlmanacError:
+        return Finding("pages", None, message)
+    return Finding("pages", True, message)
 
 
 def _tmdb(settings: Settings) -> Finding:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from almanac_pipeline.errors import AlmanacError, BlockedError, PausedError
+from almanac_pipeline.errors import AlmanacError, BlockedError, ConfigurationError, NotFoundError, PausedError
 from almanac_pipeline.settings import Settings
 
 # A film and a TMDB title that have been there for decades.
@@ -25,8 +25,8 @@ def live_checks(settings: Settings) -> Iterator[tuple[str, str, bool | None]]:
     with PoliteClient.open(settings, prepared_database_url(settings), run_id="doctor") as client:
         try:
             source = PagesSource(client, settings.letterboxd_url)
-        except AlmanacError as error:
-            yield "live pages", f"not asked: {error}", None
+        except ConfigurationError:
+            yield "live pages", "not asked: fetching pages is off", None
         else:
             yield from _ask(
                 {
@@ -52,5 +52,7 @@ def _ask(questions: dict[str, Callable[[], str]]) -> Iterator[tuple[str, str, bo
         except (BlockedError, PausedError) as error:
             yield subject, str(error), False
             return
+        except NotFoundError as error:
+            yield subject, f"answers, but {error}", None
         except AlmanacError as error:
             yield subject, str(error), False

@@ -9,9 +9,11 @@ validation and derived paths.
 from __future__ import annotations
 
 import os
+import tomllib
 from functools import lru_cache
 from pathlib import Path
 
+from dotenv import dotenv_values
 from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import (
     BaseSettings,
@@ -19,6 +21,8 @@ from pydantic_settings import (
     SettingsConfigDict,
     TomlConfigSettingsSource,
 )
+
+from almanac_pipeline.errors import ConfigurationError
 
 PROJECT_ROOT = Path(__file__).resolve().parent.parent
 
@@ -34,6 +38,7 @@ class Settings(BaseSettings):
         env_file=PROJECT_ROOT / ".env",
         toml_file=PROJECT_ROOT / "almanac.toml",
         extra="ignore",
+        env_ignore_empty=True,
         frozen=True,
         hide_input_in_errors=True,
     )
@@ -104,6 +109,13 @@ class Settings(BaseSettings):
     def _absolute(cls, value: Path) -> Path:
         return value.expanduser().absolute()
 
+    @field_validator("database_url")
+    @classmethod
+    def _postgresql(cls, value: SecretStr | None) -> SecretStr | None:
+        if value and not value.get_secret_value().startswith(("postgresql://", "postgres://")):
+            raise ValueError("it has to begin with postgresql://")
+        return value
+
     @field_validator("letterboxd_url", "tmdb_url")
     @classmethod
     def _without_trailing_slash(cls, value: str) -> str:
@@ -137,8 +149,27 @@ def get_settings() -> Settings:
 
     Raises:
         pydantic.ValidationError: a value is missing or malformed; the message names the field.
+        ConfigurationError: almanac.toml is no TOML.
     """
-    return Settings()
+    try:
+        return Settings()
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigurationError(f"almanac.toml cannot be read: {error}") from None
+
+
+def settings_in_use() -> tuple[list[str], list[str]]:
+    """Where settings were found, and which of the names there are no setting. Values stay unread."""
+    env_file, toml_file = (Settings.model_config.get(key) for key in ("env_file", "toml_file"))
+    variables = sorted(name for name in os.environ if name.startswith("ALMANAC_"))
+    used, names = list(variables), list(variables)
+    if env_file and Path(str(env_file)).exists():
+        used.append(Path(str(env_file)).name)
+        names += [name for name in dotenv_values(str(env_file)) if name.startswith("ALMANAC_")]
+    if toml_file and Path(str(toml_file)).exists():
+        used.append(Path(str(toml_file)).name)
+        names += [f"ALMANAC_{name.upper()}" for name in tomllib.loads(Path(str(toml_file)).read_text())]
+    known = {f"ALMANAC_{name.upper()}" for name in Settings.model_fields}
+    return used, sorted(set(names) - known)
 
 
 def export_to_environment(**overrides: object) -> Settings:

@@ -113,7 +113,7 @@ class RunView:
             return
         mark = "[green]✓[/]" if succeeded else "[red]✗[/]"
         line = (
-            f"{mark} {_readable(step):<17} {seconds:5.1f} s  [dim]{escape(self._summary(step, succeeded))}[/]"
+            f"{mark} {_readable(step):<17}{seconds:6.1f} s  [dim]{escape(self._summary(step, succeeded))}[/]"
         )
         # In a terminal one step is one line; a file has no edge to stop at.
         terminal = self._console.is_terminal

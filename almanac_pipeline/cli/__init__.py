@@ -9,7 +9,6 @@ from __future__ import annotations
 import sys
 
 import typer
-from rich.markup import escape
 
 from almanac_pipeline import __version__
 from almanac_pipeline.cli import (
@@ -20,6 +19,7 @@ from almanac_pipeline.cli import (
     doctor,
     enrich,
     export,
+    fetching,
     parse,
     rank,
     sandbox,
@@ -27,7 +27,7 @@ from almanac_pipeline.cli import (
     service,
     stats,
 )
-from almanac_pipeline.cli.common import errors_console
+from almanac_pipeline.cli.common import print_error, print_notice
 from almanac_pipeline.errors import AlmanacError
 
 app = typer.Typer(
@@ -45,6 +45,9 @@ app.command()(service.down)
 app.command()(service.status)
 app.command()(scrape.scrape)
 app.command()(enrich.enrich)
+app.command()(fetching.pause)
+app.command()(fetching.unpause)
+app.command()(fetching.unblock)
 app.command()(parse.parse)
 app.command()(doctor.doctor)
 app.command()(docs.docs)
@@ -77,17 +80,15 @@ def main() -> None:
     try:
         app()
     except AlmanacError as error:
-        errors_console.print(f"[bold red]Error:[/] {escape(str(error))}", soft_wrap=True)
+        print_error(str(error))
         sys.exit(1)
     except ValidationError as error:
         for problem in error.errors(include_input=False, include_url=False):
             name = "_".join(str(part) for part in problem["loc"]).upper()
-            errors_console.print(
-                f"[bold red]Error:[/] setting ALMANAC_{name}: {escape(problem['msg'])}", soft_wrap=True
-            )
+            print_error(f"setting ALMANAC_{name}: {problem['msg'].removeprefix('Value error, ')}")
         sys.exit(1)
     except SystemExit as ended:
         # Typer makes this code of Ctrl-C.
         if ended.code == 130:
-            errors_console.print("Interrupted. What was committed stays; the next run goes on from there.")
+            print_notice("Interrupted. What was committed stays; the next run goes on from there.")
         raise

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import typer
-from rich.table import Table
+from rich.markup import escape
 
 from almanac_pipeline.cli.common import choose_cohort, console, database, run
+from almanac_pipeline.cli.tables import plain_table
 from almanac_pipeline.errors import ConfigurationError
 
 app = typer.Typer(help="Circles of people: build, list, show.", no_args_is_help=True)
@@ -17,7 +18,7 @@ def build(
     seed: str | None = typer.Option(None, help="The member whose followings make the circle."),
     member: list[str] | None = typer.Option(None, help="A hand-picked member; may be given many times."),
     include_seed: bool = typer.Option(False, help="Count the seed as a member too."),
-    label: str | None = typer.Option(None, help="The name that people read; the slug by default."),
+    label: str | None = typer.Option(None, help="The name that people read; the slug until one is given."),
 ) -> None:
     """Create a cohort and run the whole chain: members, ratings, films, statistics, rankings.
 
@@ -29,18 +30,20 @@ def build(
 
     if seed and member:
         raise ConfigurationError("Give either --seed or --member, not both.")
+    if include_seed and not seed:
+        raise ConfigurationError("--include-seed needs --seed.")
     with database() as connection:
-        known = {cohort.slug for cohort in list_cohorts(connection)}
-        if seed or member:
-            definition: dict[str, object] = (
-                {"kind": "following", "seed": seed, "include_self": include_seed}
-                if seed
-                else {"kind": "usernames", "usernames": member}
-            )
-            create_cohort(connection, slug, label or slug, definition)
-            connection.commit()
-        elif slug not in known:
+        known = next((cohort for cohort in list_cohorts(connection) if cohort.slug == slug), None)
+        definition: dict[str, object]
+        if seed:
+            definition = {"kind": "following", "seed": seed, "include_self": include_seed}
+        elif member:
+            definition = {"kind": "usernames", "usernames": member}
+        elif known:
+            definition = known.definition
+        else:
             raise ConfigurationError(f"The cohort {slug!r} is new: say who is in it with --seed or --member.")
+        create_cohort(connection, slug, label or (known.label if known else slug), definition)
     run("cohort_almanac", slug)
 
 
@@ -52,14 +55,17 @@ def list_() -> None:
     """
     from almanac_pipeline.warehouse.marts import cohort_overview
 
-    table = Table(
-        "cohort", "label", "members", "films", "ratings", "published", box=None, header_style="bold"
-    )
+    table = plain_table("cohort", "label", "members>", "films>", "ratings>", "published (UTC)")
     with database() as connection:
         for row in cohort_overview(connection):
-            published = f"{row.published_at:%Y-%m-%d %H:%M} UTC" if row.published_at else "never"
+            published = f"{row.published_at:%Y-%m-%d %H:%M}" if row.published_at else "never"
             table.add_row(
-                row.slug, row.label, f"{row.members:,}", f"{row.films:,}", f"{row.ratings:,}", published
+                row.slug,
+                escape(row.label),
+                f"{row.members:,}",
+                f"{row.films:,}",
+                f"{row.ratings:,}",
+                published,
             )
     console.print(table if table.row_count else "No cohort yet: `almanac cohort build SLUG --seed NAME`.")
 
@@ -75,12 +81,14 @@ def show(
     from almanac_pipeline.warehouse.marts import member_overview
 
     slug = choose_cohort(slug)
-    table = Table("member", "ratings", "likes", "since", "last read", "state", box=None, header_style="bold")
+    table = plain_table("member", "ratings>", "likes>", "since", "last read (UTC)", "state")
     with database() as connection:
         for row in member_overview(connection, slug):
-            read = f"{row.last_read_at:%Y-%m-%d %H:%M} UTC" if row.last_read_at else "never"
+            read = f"{row.last_read_at:%Y-%m-%d %H:%M}" if row.last_read_at else "never"
             table.add_row(
                 row.username, f"{row.ratings:,}", f"{row.likes:,}", f"{row.since:%Y-%m-%d}", read, row.status
             )
-    console.print(f"[bold]{slug}[/]: {table.row_count} members", highlight=False)
+    console.print(
+        f"[bold]{slug}[/]: {table.row_count} member{'' if table.row_count == 1 else 's'}", highlight=False
+    )
     console.print(table)

@@ -1,4 +1,4 @@
-"""What several commands need: consoles, the connection, the choice of a cohort."""
+"""What several commands need: consoles, errors, the connection, the choice of a cohort, a run."""
 
 from __future__ import annotations
 
@@ -9,28 +9,48 @@ from typing import TYPE_CHECKING
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 
-from almanac_pipeline.errors import ConfigurationError
+from almanac_pipeline.errors import ConfigurationError, WarehouseError
 
 if TYPE_CHECKING:
     import psycopg
 
 # Output that goes to a file or a pipe has no width of its own; rich would take 80 columns.
 console = Console(width=None if sys.stdout.isatty() else 110)
-errors_console = Console(stderr=True)
+_errors = Console(stderr=True)
 
 CohortOption = typer.Option(
     None, "--cohort", "-c", help="Slug of the cohort; may be left out if there is one."
 )
 
 
+def print_error(message: str) -> None:
+    """Say on standard error what went wrong: one line, which only a terminal's edge may wrap."""
+    print_notice(f"[bold red]Error:[/] {escape(' '.join(message.split()))}")
+
+
+def print_notice(markup: str) -> None:
+    """Say something on standard error that is no part of the answer."""
+    _errors.print(markup, highlight=False, soft_wrap=not _errors.is_terminal)
+
+
 @contextmanager
 def database() -> Iterator[psycopg.Connection]:
-    """A connection to the migrated database, closed at the end."""
+    """A connection to the migrated database, closed at the end.
+
+    Raises:
+        WarehouseError: it cannot be reached, or failed while it was used.
+    """
+    import psycopg
+
     from almanac_pipeline.warehouse.connection import connect
 
-    with connect() as connection:
-        yield connection
+    try:
+        with connect() as connection:
+            yield connection
+    except psycopg.Error as error:
+        raise WarehouseError(f"The database failed: {error}") from error
 
 
 def choose_cohort(given: str | None) -> str:

@@ -79,6 +79,7 @@ def psql(context: typer.Context) -> None:
 
     Example: `almanac db psql -c '\\dt almanac.*'`
     """
+    from psycopg import pq
     from psycopg.conninfo import conninfo_to_dict
 
     from almanac_pipeline.warehouse.connection import prepared_database_url
@@ -88,12 +89,9 @@ def psql(context: typer.Context) -> None:
     program = psql_program()
     # Through the environment: a URL on the command line would show its password in `ps`.
     names = {
-        "host": "PGHOST",
-        "port": "PGPORT",
-        "user": "PGUSER",
-        "password": "PGPASSWORD",
-        "dbname": "PGDATABASE",
-        "sslmode": "PGSSLMODE",
+        option.keyword.decode(): option.envvar.decode()
+        for option in pq.Conninfo.get_defaults()
+        if option.envvar
     }
     environment = os.environ | {names[key]: str(value) for key, value in parts.items() if key in names}
     try:

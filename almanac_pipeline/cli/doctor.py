@@ -5,6 +5,7 @@ from __future__ import annotations
 import typer
 
 from almanac_pipeline.cli.common import console
+from almanac_pipeline.cli.tables import hanging
 
 
 def doctor(
@@ -16,13 +17,15 @@ def doctor(
 
     Example: `almanac doctor --live`
     """
+    from rich.markup import escape
+
     from almanac_pipeline.examination import examine
     from almanac_pipeline.settings import get_settings
 
     wrong = 0
     for finding in examine(get_settings(), live=live):
         mark = {True: "[green]✓[/]", False: "[red]✗[/]", None: "[yellow]–[/]"}[finding.passed]
-        console.print(f"{mark} {finding.subject:<14} {finding.message}", highlight=False, soft_wrap=True)
+        hanging(console, f"{mark} {finding.subject:<13} ", escape(finding.message))
         wrong += finding.passed is False
     if wrong:
         raise typer.Exit(1)

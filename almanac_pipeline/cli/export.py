@@ -6,8 +6,10 @@ import sys
 from pathlib import Path
 
 import typer
+from rich.markup import escape
 
 from almanac_pipeline.cli.common import CohortOption, choose_cohort, console, database
+from almanac_pipeline.errors import ConfigurationError
 
 app = typer.Typer(help="Marts as files.", no_args_is_help=True)
 
@@ -38,7 +40,12 @@ def csv(
             return
         # Written beside and moved, so that an interrupted export never leaves half a file.
         unfinished = output.with_name(output.name + ".part")
-        with unfinished.open("wb") as stream:
-            rows = copy_mart_csv(connection, mart, slug, stream)
-        unfinished.replace(output)
-    console.print(f"{output}: {rows:,} rows of {mart}", highlight=False)
+        try:
+            with unfinished.open("wb") as stream:
+                rows = copy_mart_csv(connection, mart, slug, stream)
+            unfinished.replace(output)
+        except OSError as error:
+            raise ConfigurationError(f"{output} cannot be written: {error.strerror}.") from None
+        finally:
+            unfinished.unlink(missing_ok=True)
+    console.print(f"{escape(str(output))}: {rows:,} rows of {mart}", highlight=False, soft_wrap=True)

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from rich.table import Table
-
 from almanac_pipeline.cli.common import console
+from almanac_pipeline.cli.tables import plain_table
 
 
 def up() -> None:
@@ -56,6 +55,7 @@ def status() -> None:
     from almanac_pipeline.settings import get_settings
     from almanac_pipeline.warehouse.connection import connect_to, describe, running_database_url
     from almanac_pipeline.warehouse.marts import cohort_overview
+    from almanac_pipeline.warehouse.migrate import current_revision
 
     settings = get_settings()
     url = running_database_url(settings)
@@ -64,10 +64,13 @@ def status() -> None:
     if url is None:
         console.print("database   not running: `almanac up` or any command that needs it starts it")
         return
-    console.print(f"database   {describe(url)}", highlight=False)
-    table = Table("cohort", "status", "members", "ratings", "last published", box=None, header_style="bold")
     with connect_to(url) as connection:
+        console.print(f"database   {describe(url)}", highlight=False)
+        if current_revision(url) is None:
+            console.print("           not set up yet: `almanac db migrate`")
+            return
+        table = plain_table("cohort", "status", "members>", "ratings>", "last published (UTC)")
         for row in cohort_overview(connection):
-            published = f"{row.published_at:%Y-%m-%d %H:%M} UTC" if row.published_at else "never"
+            published = f"{row.published_at:%Y-%m-%d %H:%M}" if row.published_at else "never"
             table.add_row(row.slug, row.status, f"{row.members:,}", f"{row.ratings:,}", published)
     console.print(table if table.row_count else "no cohort yet: `almanac cohort build SLUG --seed NAME`")

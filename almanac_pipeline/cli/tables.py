@@ -4,10 +4,31 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from almanac_pipeline.warehouse.marts import RankedFilm
+
+
+def plain_table(*columns: str) -> Table:
+    """A table without lines; a name that ends with > is a column of numbers."""
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    for name in columns:
+        numbers = name.endswith(">")
+        table.add_column(name.rstrip(">"), justify="right" if numbers else "left", no_wrap=numbers)
+    return table
+
+
+def hanging(console: Console, head: str, text: str) -> None:
+    """Print `text` behind `head`: in a terminal wrapped at words below itself, elsewhere as one line."""
+    if not console.is_terminal:
+        console.print(head + text, highlight=False, soft_wrap=True)
+        return
+    row = Table.grid()
+    row.add_column(no_wrap=True)
+    row.add_row(head, text)
+    console.print(row, highlight=False)
 
 
 def ranking_table(rows: Sequence[RankedFilm]) -> Table:

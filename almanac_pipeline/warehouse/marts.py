@@ -102,7 +102,9 @@ def member_overview(connection: psycopg.Connection, cohort: str) -> list[MemberO
 def rankings(
     connection: psycopg.Connection, cohort: str, *, strategy: str = "almanac", limit: int = 20
 ) -> list[RankedFilm]:
-    """The first `limit` films of a cohort's ranking, by rank."""
+    """The first `limit` films of a cohort's ranking, by rank; none before the marts exist."""
+    if "film_rankings" not in marts(connection):
+        return []
     query = """
         select r.rank, r.rank_low, r.rank_high, r.tier, r.slug, r.title, r.release_year,
                r.estimate::float8 as estimate, s.average_rating::float8 as average_rating, r.raters,
