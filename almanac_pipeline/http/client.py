@@ -342,7 +342,8 @@ class PoliteClient:
         if reason := refusal(exchange.status, exchange.headers, exchange.body):
             self._state.block(host, f"{path_class}: {reason}")
             raise BlockedError(
-                f"{what}: refused with {reason}. Nothing more is asked of it until an operator unblocks it."
+                f"{what}: refused with {reason}. Nothing more is asked of {host}. "
+                f"Find out why, then `almanac unblock {host}`."
             )
         if exchange.status not in REDIRECTS or "Location" not in exchange.headers:
             retry_after = self._retry.retry_after_seconds(exchange.headers)
@@ -356,11 +357,13 @@ class PoliteClient:
         while True:
             gate = self._state.gate(host)
             if not gate.fetching:
-                raise PausedError(f"{what}: fetching is switched off by an operator")
+                raise PausedError(
+                    f"{what}: fetching was switched off by `almanac pause`; `almanac unpause` ends that"
+                )
             if gate.blocked_reason is not None:
                 raise BlockedError(
                     f"{what}: {host} has refused us since {gate.blocked_at} ({gate.blocked_reason}). "
-                    "Nothing more is asked of it until an operator unblocks it."
+                    f"Nothing more is asked of it until `almanac unblock {host}`."
                 )
             if gate.wait_seconds <= 0:
                 return

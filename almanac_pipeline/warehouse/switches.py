@@ -1,0 +1,48 @@
+"""The operator's switches: all fetching on or off, and hosts that have refused us."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+import psycopg
+from psycopg.rows import class_row
+
+
+@dataclass(frozen=True, slots=True)
+class BlockedHost:
+    """A host that is asked nothing until somebody unblocks it."""
+
+    host: str
+    blocked_at: datetime
+    reason: str
+
+
+def set_fetching(connection: psycopg.Connection, *, enabled: bool) -> None:
+    """Turn all fetching on or off. Every process looks before each request. Commits."""
+    connection.execute(
+        "insert into ops.switches (name, enabled) values ('fetching', %s)"
+        " on conflict (name) do update set enabled = excluded.enabled, changed_at = now()",
+        [enabled],
+    )
+    connection.commit()
+
+
+def blocked_hosts(connection: psycopg.Connection) -> list[BlockedHost]:
+    """The hosts that are blocked, by name."""
+    with connection.cursor(row_factory=class_row(BlockedHost)) as cursor:
+        return cursor.execute(
+            "select host, blocked_at, coalesce(blocked_reason, 'no reason recorded') as reason"
+            " from ops.http_hosts where blocked_at is not null order by host"
+        ).fetchall()
+
+
+def unblock(connection: psycopg.Connection, host: str) -> bool:
+    """Allow `host` again; whether it was blocked or had asked for a pause. Commits."""
+    cleared = connection.execute(
+        "update ops.http_hosts set blocked_at = null, blocked_reason = null, retry_not_before = null"
+        " where host = %s and (blocked_at is not null or retry_not_before is not null)",
+        [host.lower()],
+    ).rowcount
+    connection.commit()
+    return cleared > 0
