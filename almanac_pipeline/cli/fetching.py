@@ -38,18 +38,22 @@ def unblock(
 
     Example: `almanac unblock letterboxd.com`
     """
+    from almanac_pipeline.http.client import PoliteClient
+    from almanac_pipeline.settings import get_settings
+    from almanac_pipeline.warehouse.connection import prepared_database_url
     from almanac_pipeline.warehouse.switches import blocked_hosts
-    from almanac_pipeline.warehouse.switches import unblock as allow_again
 
-    with database() as connection:
-        blocked = blocked_hosts(connection)
-        if host is None:
-            for entry in blocked:
-                console.print(f"{entry.host}  since {entry.blocked_at:%Y-%m-%d %H:%M} UTC: {entry.reason}")
-            if not blocked:
-                console.print("no host is blocked")
-            return
-        if not allow_again(connection, host):
-            console.print(f"{host} was not blocked")
+    if host is None:
+        with database() as connection:
+            blocked = blocked_hosts(connection)
+        for entry in blocked:
+            console.print(f"{entry.host}  since {entry.blocked_at:%Y-%m-%d %H:%M} UTC: {entry.reason}")
+        if not blocked:
+            console.print("no host is blocked")
+        return
+    settings = get_settings()
+    with PoliteClient.open(settings, prepared_database_url(settings)) as client:
+        if not client.unblock(host):
+            console.print(f"{host} was not blocked", highlight=False)
             raise typer.Exit(1)
     console.print(f"{host} may be asked again", highlight=False)

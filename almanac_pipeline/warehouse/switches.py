@@ -35,14 +35,3 @@ def blocked_hosts(connection: psycopg.Connection) -> list[BlockedHost]:
             "select host, blocked_at, coalesce(blocked_reason, 'no reason recorded') as reason"
             " from ops.http_hosts where blocked_at is not null order by host"
         ).fetchall()
-
-
-def unblock(connection: psycopg.Connection, host: str) -> bool:
-    """Allow `host` again; whether it was blocked or had asked for a pause. Commits."""
-    cleared = connection.execute(
-        "update ops.http_hosts set blocked_at = null, blocked_reason = null, retry_not_before = null"
-        " where host = %s and (blocked_at is not null or retry_not_before is not null)",
-        [host.lower()],
-    ).rowcount
-    connection.commit()
-    return cleared > 0

@@ -257,7 +257,7 @@ def test_a_refusal_stops_every_client_until_an_operator_clears_it(
     with pytest.raises(BlockedError, match="refused with"):
         first.get(f"{site.url}/a/", path_class="film")
     for client in (first, second, open_client()):
-        with pytest.raises(BlockedError, match="until an operator"):
+        with pytest.raises(BlockedError, match="until `almanac unblock"):
             client.get(f"{site.url}/b/", path_class="film")
     assert site.paths() == ["/b/", "/a/"]
     assert second.unblock(site.host)
@@ -272,7 +272,7 @@ def test_a_challenge_that_only_the_parser_sees_blocks_the_host(site: FakeSite, o
     client = open_client()
     with pytest.raises(BlockedError):
         client.get_as(f"{site.url}/a/", parse=parse, path_class="film")
-    with pytest.raises(BlockedError, match="until an operator"):
+    with pytest.raises(BlockedError, match="until `almanac unblock"):
         client.get(f"{site.url}/b/", path_class="film")
 
 
