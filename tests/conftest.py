@@ -37,6 +37,22 @@ def shared_dir() -> Path:
     return SHARED
 
 
+@pytest.fixture
+def clean_settings(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """No setting from outside: neither the developer's environment nor `.env` or `almanac.toml`."""
+    from almanac_pipeline.settings import Settings, get_settings
+
+    for name in (f"ALMANAC_{field.upper()}" for field in Settings.model_fields):
+        # Set and removed, so that what a test exports to the environment is taken back after it.
+        monkeypatch.setenv(name, "")
+        monkeypatch.delenv(name)
+    monkeypatch.setitem(Settings.model_config, "env_file", None)
+    monkeypatch.setitem(Settings.model_config, "toml_file", None)
+    get_settings.cache_clear()
+    yield
+    get_settings.cache_clear()
+
+
 @pytest.fixture(scope="session")
 def server_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A real PostgreSQL for the session: ALMANAC_TEST_DATABASE_URL, or an embedded one."""
