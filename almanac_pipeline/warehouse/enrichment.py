@@ -610,6 +610,19 @@ def _store_people(connection: psycopg.Connection, sets: dict[int, FilmSets]) -> 
         """
     )
     _find_people(connection)
+    # Whoever was an actor first and directs now gets the page's link then: the order must not matter.
+    connection.execute(
+        """
+        update raw.people as known set letterboxd_slug = new.letterboxd_slug, updated_at = now()
+        from (select distinct on (letterboxd_slug) letterboxd_slug, person_id from incoming_people
+              where tmdb_person_id is not null and letterboxd_slug is not null
+              order by letterboxd_slug, tmdb_person_id) as new
+        where known.person_id = new.person_id and known.letterboxd_slug is null
+          and not exists (
+              select from raw.people as other where other.letterboxd_slug = new.letterboxd_slug
+          )
+        """
+    )
     connection.execute(
         """
         update raw.people as known
