@@ -36,6 +36,7 @@ def open_incoming(connection: psycopg.Connection) -> None:
             rating numeric(2, 1),
             liked boolean not null default false,
             film_id bigint,
+            is_known boolean not null default false,
             uid_film_id bigint,
             lid_film_id bigint,
             slug_film_id bigint,
@@ -77,17 +78,19 @@ def resolve_incoming(connection: psycopg.Connection) -> int:
     Takes the film lock, which the transaction then holds to its end.
     """
     lock_films(connection)
+    if _match_known(connection):
+        return 0
     _match_aliases(connection)
     while twins := _find_twins(connection):
         _merge_films(connection, *twins)
         _match_aliases(connection)
-    connection.execute(f"update incoming set film_id = {_BEST_MATCH} where film_id is null")
+    connection.execute(f"update incoming set film_id = {_BEST_MATCH} where film_id is null and not is_known")
     # A slug that now belongs to another film: the film that had it keeps its other ids.
     connection.execute(
         """
         update raw.films set slug = null, updated_at = now()
         from incoming
-        where incoming.slug_film_id is distinct from incoming.film_id
+        where not incoming.is_known and incoming.slug_film_id is distinct from incoming.film_id
           and films.film_id = incoming.slug_film_id and films.slug = incoming.slug
         """
     )
@@ -120,7 +123,8 @@ def resolve_incoming(connection: psycopg.Connection) -> int:
         cross join lateral (
             values ('slug', slug, slug_film_id), ('uid', uid, uid_film_id), ('lid', lid, lid_film_id)
         ) as ids (kind, value, known_film_id)
-        where ids.value is not null and ids.known_film_id is distinct from incoming.film_id
+        where not incoming.is_known and ids.value is not null
+          and ids.known_film_id is distinct from incoming.film_id
         order by ids.kind, ids.value
         on conflict (kind, value) where kind in ('slug', 'lid', 'uid')
         do update set film_id = excluded.film_id
@@ -129,8 +133,26 @@ def resolve_incoming(connection: psycopg.Connection) -> int:
     return new
 
 
+def _match_known(connection: psycopg.Connection) -> bool:
+    """Match the rows that tell nothing new about their film, which are most; True if all are such."""
+    connection.execute(
+        """
+        update incoming
+        set film_id = film.film_id, is_known = true
+        from raw.films as film
+        where film.slug = incoming.slug
+          and coalesce(film.film_id = incoming.film_id, true)
+          and coalesce(film.uid = incoming.uid, incoming.uid is null)
+          and coalesce(film.lid = incoming.lid, incoming.lid is null)
+          and (film.release_year is not null or incoming.release_year is null)
+          and (film.field_sources ->> 'title' is distinct from 'slug' or incoming.title is null)
+        """
+    )
+    return connection.execute("select from incoming where not is_known limit 1").fetchone() is None
+
+
 def _match_aliases(connection: psycopg.Connection) -> None:
-    """Note which films the ids of every row lead to. One index probe each, however many films there are."""
+    """Note where the ids of the other rows lead: one index probe each, however many films there are."""
     connection.execute(
         """
         update incoming
@@ -139,6 +161,7 @@ def _match_aliases(connection: psycopg.Connection) -> None:
             slug_film_id = (
                 select film_id from raw.film_aliases where kind = 'slug' and value = incoming.slug
             )
+        where not is_known
         """
     )
     connection.execute(
@@ -148,7 +171,8 @@ def _match_aliases(connection: psycopg.Connection) -> None:
             select coalesce(film.uid = incoming.uid, true) and coalesce(film.lid = incoming.lid, true)
             from raw.films as film where film.film_id = incoming.slug_film_id
         )
-        where slug_film_id is not null and slug_film_id is distinct from coalesce(uid_film_id, lid_film_id)
+        where not is_known and slug_film_id is not null
+          and slug_film_id is distinct from coalesce(uid_film_id, lid_film_id)
         """
     )
 
@@ -160,7 +184,7 @@ def _find_twins(connection: psycopg.Connection) -> tuple[int, int] | None:
         with pair as (
             select {_BEST_MATCH} as keep_id,
                    unnest(array[uid_film_id, lid_film_id, {_FILM_BY_SLUG}]) as other_id
-            from incoming
+            from incoming where not is_known
         )
         select keep_id, other_id
         from pair
@@ -185,11 +209,13 @@ def _refresh_known(connection: psycopg.Connection) -> None:
                 select incoming.slug <> coalesce(film.slug, '')
                        and incoming.slug_film_id is distinct from incoming.film_id as is_renamed
             ) as naming
-            where is_renamed
-               or (film.uid is null and incoming.uid is not null)
-               or (film.lid is null and incoming.lid is not null)
-               or (film.release_year is null and incoming.release_year is not null)
-               or (film.field_sources ->> 'title' = 'slug' and incoming.title is not null)
+            where not incoming.is_known and (
+                is_renamed
+                or (film.uid is null and incoming.uid is not null)
+                or (film.lid is null and incoming.lid is not null)
+                or (film.release_year is null and incoming.release_year is not null)
+                or (film.field_sources ->> 'title' = 'slug' and incoming.title is not null)
+            )
             order by incoming.film_id, incoming.position
         ), again as (
             -- A renamed film often got a new title or another TMDB link: read its page again.
