@@ -6,15 +6,16 @@ line should not wait for that, and sees its progress directly.
 
 from __future__ import annotations
 
+import logging
 import time
-from collections.abc import Generator
-from contextlib import closing
+from collections.abc import Generator, Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 
 from rich.console import Console
 
-from almanac_pipeline.errors import AlmanacError
+from almanac_pipeline.errors import AlmanacError, WarehouseError
 from almanac_pipeline.settings import Settings
 
 if TYPE_CHECKING:
@@ -48,6 +49,7 @@ def run_job(
 
     Raises:
         RunFailedError: a step failed; the cause is named and the run is in the Dagster UI.
+        WarehouseError: the database went away.
         KeyboardInterrupt: Ctrl-C ended a step; what it committed stays.
     """
     # Dagster takes four seconds to import: not for `almanac --help`.
@@ -70,7 +72,7 @@ def run_job(
         from almanac_pipeline.definitions import defs
 
     started = time.monotonic()
-    with DagsterInstance.get() as instance:
+    with _one_line_if_the_database_goes(), DagsterInstance.get() as instance:
         almanac_instance.set_pool_limits(instance)
         for run_id in almanac_instance.close_dead_runs(instance):
             console.print(
@@ -112,6 +114,31 @@ def run_job(
             skipped_steps=tuple(view.skipped),
             failed_checks=tuple(view.failed_checks),
         )
+
+
+@contextmanager
+def _one_line_if_the_database_goes() -> Iterator[None]:
+    """Say that the database went away as an error of ours; Dagster's storage says it in hundreds of lines.
+
+    Raises:
+        WarehouseError: it did.
+    """
+    import psycopg
+    from dagster_postgres.utils import DagsterPostgresException
+    from sqlalchemy.exc import InterfaceError, OperationalError
+
+    def is_news(record: logging.LogRecord) -> bool:
+        return not str(record.msg).startswith("Retrying failed database connection")
+
+    logging.getLogger().addFilter(is_news)
+    try:
+        yield
+    except (DagsterPostgresException, OperationalError, InterfaceError, psycopg.OperationalError):
+        raise WarehouseError(
+            "The database went away during the run. What was committed stays: run the same command again."
+        ) from None
+    finally:
+        logging.getLogger().removeFilter(is_news)
 
 
 def _cause(event: DagsterEvent) -> str:

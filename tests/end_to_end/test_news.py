@@ -59,9 +59,7 @@ def visit(home: Home, site: SandboxServer, *command: str) -> Visit:
     return Visit(report, home.tables("raw", "ops", "almanac"), truth)
 
 
-def make_news(
-    site: SandboxServer, truth: dict[str, dict[str, Any]], seed: str
-) -> dict[str, dict[str, str]]:
+def make_news(site: SandboxServer, truth: dict[str, dict[str, Any]], seed: str) -> dict[str, dict[str, str]]:
     """One change of every kind, each at another member, and somebody new to the circle."""
     known = {uid for member in truth.values() for uid in {*member["ratings"], *member["likes"]}}
     new_film = next(f["uid"] for f in site.films() if f["released"] and f["uid"] not in known)
