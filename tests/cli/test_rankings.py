@@ -1,0 +1,155 @@
+"""Rankings in the terminal and marts as files."""
+
+from __future__ import annotations
+
+import csv
+import io
+from pathlib import Path
+
+import psycopg
+import pytest
+from rich.console import Console
+
+from almanac_pipeline.cli.tables import hanging, ranking_table
+from almanac_pipeline.warehouse.marts import RankedFilm
+from tests.cli.conftest import Almanac
+
+MARTS = ["cohort_film_stats", "film_histograms", "film_rankings", "ranking_insights"]
+
+
+def ranked(rank: int, title: str, **changes: object) -> RankedFilm:
+    values = {
+        "rank_low": 1, "rank_high": 9, "tier": 1, "slug": "film", "release_year": 1999,
+        "estimate": 4.5, "average_rating": 4.75, "raters": 12, "label": "most liked, unrated",
+    }  # fmt: skip
+    return RankedFilm(rank=rank, title=title, **{**values, **changes})  # type: ignore[arg-type]
+
+
+def rendered(width: int, *rows: RankedFilm) -> list[str]:
+    stream = io.StringIO()
+    Console(file=stream, width=width).print(ranking_table(rows))
+    return stream.getvalue().splitlines()
+
+
+# -- rank show -----------------------------------------------------------------------------------
+
+
+def test_the_best_films_come_first_with_interval_and_means(almanac: Almanac, published: str) -> None:
+    outcome = almanac("rank", "show", "--limit", "2")
+    assert (outcome.code, outcome.err) == (0, "")
+    header, first, second = outcome.lines
+    assert header.split() == ["#", "90", "%", "sure", "film", "year", "stars", "mean", "raters", "label"]
+    rank, interval, *_ = first.split()
+    assert rank == "1"
+    assert interval.startswith("1–")
+    assert "Night and Day" in first
+    assert {"1991", "4.83", "3"} <= set(first.split())
+    # Brackets in a title are no markup.
+    assert "The [Long] Way Home" in second
+
+
+def test_another_strategy_ranks_by_its_own_scores(almanac: Almanac, published: str) -> None:
+    outcome = almanac("rank", "show", "-c", "friends", "--strategy", "bayesian", "--limit", "50")
+    assert outcome.code == 0
+    assert len(outcome.lines) == 5
+
+
+@pytest.mark.parametrize("arguments", [["--strategy", "popular"], ["--cohort", "critics"]])
+def test_a_ranking_that_is_not_there_says_what_makes_it(
+    arguments: list[str], almanac: Almanac, published: str
+) -> None:
+    with psycopg.connect(published) as connection:
+        connection.execute(
+            "insert into raw.cohorts (slug, label, definition) values ('critics', 'Critics', '{}')"
+        )
+    outcome = almanac("rank", "show", *(["-c", "friends"] if "-c" not in arguments else []), *arguments)
+    assert (outcome.code, outcome.err) == (1, "")
+    assert outcome.out.startswith("Nothing is ranked in ")
+
+
+def test_a_database_without_marts_has_no_ranking(almanac: Almanac, empty: str) -> None:
+    with psycopg.connect(empty) as connection:
+        connection.execute("insert into raw.cohorts (slug, label, definition) values ('new', 'New', '{}')")
+    outcome = almanac("rank", "show")
+    assert outcome.code == 1
+    assert outcome.lines == [
+        "Nothing is ranked in new by 'almanac' yet: `almanac cohort build new` runs the chain."
+    ]
+
+
+def test_no_number_of_films_is_a_usage_error(almanac: Almanac, published: str) -> None:
+    assert almanac("rank", "show", "--limit", "0").code == 2
+
+
+@pytest.mark.parametrize("width", [80, 120])
+def test_a_row_is_one_line_and_only_the_title_gives_way(width: int) -> None:
+    rows = [
+        ranked(1, "A title that is so long that it fits into no terminal of this width, however wide"),
+        ranked(1234, "Short", rank_low=1100, rank_high=1612, raters=12345, release_year=None, label=None),
+    ]
+    header, long, short = rendered(width, *rows)
+    assert "…" in long
+    assert long.rstrip().endswith("1999   4.50  4.75      12  most liked, unrated")
+    assert short.split() == ["1234", "1100–1612", "Short", "4.50", "4.75", "12345"]
+    assert max(len(line) for line in (header, long, short)) <= width
+
+
+def test_tiers_are_set_apart() -> None:
+    lines = rendered(120, ranked(1, "One"), ranked(2, "Two"), ranked(3, "Three", tier=2))
+    assert len(lines) == 4
+
+
+def test_a_long_text_hangs_below_itself_in_a_terminal_and_is_one_line_elsewhere() -> None:
+    text = "word " * 30 + "end"
+    for terminal in (True, False):
+        stream = io.StringIO()
+        console = Console(file=stream, width=60, force_terminal=terminal, color_system=None)
+        hanging(console, "- head ", text)
+        lines = stream.getvalue().splitlines()
+        assert lines[0].startswith("- head word")
+        assert (len(lines) > 1) == terminal
+        assert all(line.startswith("       word") or "end" in line for line in lines[1:])
+
+
+# -- export csv ----------------------------------------------------------------------------------
+
+
+def test_a_mart_goes_to_standard_output_and_nothing_else_does(almanac: Almanac, published: str) -> None:
+    outcome = almanac("export", "csv")
+    assert (outcome.code, outcome.err) == (0, "")
+    rows = list(csv.DictReader(io.StringIO(outcome.out)))
+    assert {row["cohort"] for row in rows} == {"friends"}
+    assert len(rows) == 8
+    assert rows[0].keys() >= {"strategy", "rank", "rank_low", "rank_high", "title"}
+
+
+@pytest.mark.parametrize("mart", MARTS)
+def test_a_mart_goes_to_a_file_as_it_goes_to_standard_output(
+    mart: str, almanac: Almanac, published: str, tmp_path: Path
+) -> None:
+    target = tmp_path / "mart.csv"
+    target.write_text("of yesterday")
+    outcome = almanac("export", "csv", "--mart", mart, "-o", str(target))
+    assert outcome.code == 0
+    assert target.read_text() == almanac("export", "csv", "--mart", mart).out
+    count = len(target.read_text().splitlines()) - 1
+    assert outcome.out == f"{target}: {count} rows of {mart}\n"
+    assert count > 0
+    assert [path.name for path in tmp_path.iterdir() if path.is_file()] == ["mart.csv"]
+
+
+@pytest.mark.parametrize("mart", ["film_ranking", "films; drop schema almanac cascade", "raw.users", ""])
+def test_what_is_no_mart_is_refused_and_leaves_no_file(
+    mart: str, almanac: Almanac, published: str, tmp_path: Path
+) -> None:
+    target = tmp_path / "mart.csv"
+    message = almanac("export", "csv", "--mart", mart, "-o", str(target)).error
+    assert message == f"There is no mart {mart!r}. Known: {', '.join(MARTS)}."
+    assert list(tmp_path.glob("mart.csv*")) == []
+
+
+def test_a_file_that_cannot_be_written_is_named(almanac: Almanac, published: str, tmp_path: Path) -> None:
+    target = tmp_path / "missing" / "mart.csv"
+    assert almanac("export", "csv", "-o", str(target)).error == (
+        f"{target} cannot be written: No such file or directory."
+    )
