@@ -38,11 +38,16 @@ def live_checks(settings: Settings) -> Iterator[tuple[str, str, bool | None]]:
                     ),
                 }
             )
-        if settings.tmdb_token is None:
+        token = settings.tmdb_token
+        if token is None:
             yield "live TMDB", "not asked: no token", None
             return
-        tmdb = TmdbClient(client, settings.tmdb_url, settings.tmdb_token)
-        yield from _ask({"live TMDB": lambda: f"status {tmdb.fetch_title('movie', KNOWN_TITLE).status}"})
+
+        def fetch_known_title() -> str:
+            tmdb = TmdbClient(client, settings.tmdb_url, token)
+            return f"status {tmdb.fetch_title('movie', KNOWN_TITLE).status}"
+
+        yield from _ask({"live TMDB": fetch_known_title})
 
 
 def _ask(questions: dict[str, Callable[[], str]]) -> Iterator[tuple[str, str, bool | None]]:

@@ -52,14 +52,18 @@ class Services:
         """Start webserver and daemon and wait until the UI answers. Returns the webserver."""
         workspace = str(PROJECT_ROOT / "workspace.yaml")
         port = free_port(port or self._settings.webserver_port)
-        self.start("daemon", _module("dagster._daemon", "run", "-w", workspace))
-        return self.start(
+        daemon = self.start("daemon", _module("dagster._daemon", "run", "-w", workspace))
+        webserver = self.start(
             "webserver",
             _module("dagster_webserver", "-h", "127.0.0.1", "-p", str(port), "-w", workspace),
             url=f"http://127.0.0.1:{port}",
             ready_path="/server_info",
             timeout_seconds=90,
         )
+        # It has nothing that could be asked; by now it has had the time to fail.
+        if self.get("daemon") is None:
+            raise ServiceError(f"daemon did not start; its last words are in {daemon.log_file}")
+        return webserver
 
     def start_docs(self, folder: Path) -> Service:
         """Serve the static documentation in `folder` on a free port."""
@@ -104,7 +108,10 @@ class Services:
             )
         service = Service(name, process.pid, start_time(process.pid), url, str(log_file))
         (self._folder / f"{name}.json").write_text(json.dumps(asdict(service)))
-        if url is not None and not _answers(url + ready_path, process, timeout_seconds):
+        ready = url is None or _answers(url + ready_path, process, timeout_seconds)
+        # It is meant to outlive us; Popen would warn of that when it is dropped.
+        process.returncode = process.returncode or 0
+        if not ready:
             self.stop(name)
             raise ServiceError(f"{name} did not start; its last words are in {log_file}")
         return service
@@ -115,7 +122,7 @@ class Services:
             service = Service(**json.loads((self._folder / f"{name}.json").read_text()))
         except (OSError, ValueError, TypeError):
             return None
-        return service if start_time(service.pid) == service.started else None
+        return service if start_time(service.pid) == service.started != "gone" else None
 
     def running(self) -> list[Service]:
         """All services that run, by name."""
@@ -200,10 +207,12 @@ def _reap(pid: int) -> None:
 
 
 def _answers(url: str, process: subprocess.Popen[bytes], timeout_seconds: float) -> bool:
+    # No proxy has any business between us and this machine.
+    direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     deadline = time.monotonic() + timeout_seconds
     while time.monotonic() < deadline and process.poll() is None:
         try:
-            with urllib.request.urlopen(url, timeout=5):
+            with direct.open(url, timeout=5):
                 return True
         except (urllib.error.URLError, OSError):
             time.sleep(0.2)
