@@ -1,0 +1,215 @@
+"""What the documentation names is there: commands, targets, links; and no file names this machine."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+import typer
+
+from almanac_pipeline.cli import app
+from almanac_pipeline.settings import PROJECT_ROOT
+from almanac_pipeline.warehouse.marts import ATTRIBUTION
+
+ROOT: Any = typer.main.get_command(app)
+PAGES = [PROJECT_ROOT / "README.md", *sorted((PROJECT_ROOT / "docs").rglob("*.md"))]
+NAMES = [str(page.relative_to(PROJECT_ROOT)) for page in PAGES]
+ASSIGNMENTS = r"(?:\$ )?(?:[A-Z_]+=\S+ )*"
+
+
+@cache
+def tracked_files() -> frozenset[str]:
+    """The paths that a clone has."""
+    if not (PROJECT_ROOT / ".git").exists():
+        pytest.skip("not a git checkout")
+    listed = subprocess.run(
+        ["git", "ls-files", "-z"], cwd=PROJECT_ROOT, capture_output=True, text=True, check=True
+    )
+    return frozenset(path for path in listed.stdout.split("\0") if path)
+
+
+def code(page: Path) -> Iterator[str]:
+    """The lines of fenced blocks and the spans of inline code."""
+    text = page.read_text()
+    fences = re.compile(r"^```[^\n]*\n(.*?)^```", re.MULTILINE | re.DOTALL)
+    for block in fences.findall(text):
+        yield from block.splitlines()
+    yield from re.findall(r"`([^`\n]+)`", fences.sub("", text))
+
+
+def invocations(page: Path, program: str) -> Iterator[str]:
+    """What stands behind `program` wherever a line or span of code calls it."""
+    call = re.compile(
+        rf"(?:^{ASSIGNMENTS}|\$\(|&& |; )(?:\.venv/bin/)?{program}(?: ([^#)|;&]*))?(?=$|[#)|;&])"
+    )
+    for line in code(page):
+        for match in call.finditer(line):
+            yield (match[1] or "").strip()
+
+
+def problem(arguments: str) -> str | None:
+    """Why `almanac` would not accept these arguments; None if it would."""
+    node = ROOT
+    words = shlex.split(arguments)
+    while words and hasattr(node, "commands"):
+        if words[0].startswith("-") or words[0] == "…":
+            break
+        if words[0] not in node.commands:
+            return f"no command {words[0]!r}"
+        node = node.commands[words.pop(0)]
+    options = {name for parameter in node.params for name in (*parameter.opts, *parameter.secondary_opts)}
+    if node.context_settings.get("ignore_unknown_options"):
+        return None
+    unknown = [
+        word
+        for word in words
+        if word.startswith("-") and word.partition("=")[0] not in {*options, "--help", "-h"}
+    ]
+    return f"no option {unknown[0]!r}" if unknown else None
+
+
+def anchors(page: Path) -> set[str]:
+    """The names of a page's headings, as the usual renderers make them."""
+    headings = re.findall(r"^#+ (.+)$", page.read_text(), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+# -- commands ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("page", PAGES, ids=NAMES)
+def test_every_almanac_command_exists_with_its_options(page: Path) -> None:
+    wrong = {f"almanac {found}": why for found in invocations(page, "almanac") if (why := problem(found))}
+    assert wrong == {}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=NAMES)
+def test_every_make_target_exists(page: Path) -> None:
+    targets = set(re.findall(r"^([a-z-]+):", (PROJECT_ROOT / "Makefile").read_text(), re.MULTILINE))
+    named = {
+        word for found in invocations(page, "make") for word in found.split() if re.fullmatch("[a-z-]+", word)
+    }
+    assert named <= targets
+
+
+def test_the_readme_is_read_for_commands() -> None:
+    assert "demo" in {found.partition(" ")[0] for found in invocations(PAGES[0], "make")}
+    assert len(set(invocations(PAGES[0], "almanac"))) >= 10
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        ("cohort build friends --seed someone --label 'My friends'", None),
+        ("db psql -c 'select 1'", None),
+        ("rank show --help", None),
+        ("--version", None),
+        ("cohort make friends", "no command 'make'"),
+        ("ranks", "no command 'ranks'"),
+        ("cohort build friends --seeds someone", "no option '--seeds'"),
+    ],
+)
+def test_a_wrong_command_would_be_found(arguments: str, expected: str | None) -> None:
+    assert problem(arguments) == expected
+
+
+def test_every_command_is_documented() -> None:
+    """In the README or docs; those that only the project itself calls, where it calls them."""
+    places = [*PAGES, PROJECT_ROOT / "Makefile", PROJECT_ROOT / "tests" / "run"]
+    text = "\n".join(place.read_text() for place in places)
+
+    def commands(node: Any, path: str) -> Iterator[str]:
+        for name, child in getattr(node, "commands", {}).items():
+            yield from commands(child, f"{path} {name}")
+        if not hasattr(node, "commands"):
+            yield path
+
+    missing = [
+        name for name in commands(ROOT, "") if not re.search(rf"almanac\"?{re.escape(name)}(?![\w-])", text)
+    ]
+    assert missing == []
+
+
+# -- links ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("page", PAGES, ids=NAMES)
+def test_every_relative_link_leads_to_something_that_a_clone_has(page: Path) -> None:
+    broken = []
+    for target in re.findall(r"\]\(([^)\s]+)\)", page.read_text()):
+        path, _, anchor = target.partition("#")
+        if urlsplit(target).scheme:
+            continue
+        linked = (page.parent / path).resolve() if path else page
+        name = os.path.relpath(linked, PROJECT_ROOT)
+        exists = name in tracked_files() or any(file.startswith(f"{name}/") for file in tracked_files())
+        if not exists or (anchor and anchor not in anchors(linked)):
+            broken.append(target)
+    assert broken == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=NAMES)
+def test_no_page_waits_to_be_filled_in(page: Path) -> None:
+    assert re.findall(r"\b(?:TODO|TBD|FIXME|XXX)\b|: [A-Z]{4,}$", page.read_text(), re.MULTILINE) == []
+
+
+# -- attribution ---------------------------------------------------------------------------------
+
+
+def test_the_readme_carries_tmdbs_sentence_to_the_letter() -> None:
+    sentence = (
+        "This product uses TMDB and the TMDB APIs "
+        "but is not endorsed, certified, or otherwise approved by TMDB."
+    )
+    assert sentence in PAGES[0].read_text()
+    assert sentence == ATTRIBUTION
+
+
+# -- nothing of this machine ---------------------------------------------------------------------
+
+
+def texts() -> Iterator[tuple[str, str]]:
+    """(path, content) of every tracked text file."""
+    for name in sorted(tracked_files()):
+        file = PROJECT_ROOT / name
+        if not file.exists():  # removed, and not yet committed
+            continue
+        try:
+            yield name, file.read_text()
+        except UnicodeDecodeError:
+            continue
+
+
+def package_indexes() -> set[str]:
+    """The hosts that this machine takes its packages from, but for the public one."""
+    configured = subprocess.run(
+        [sys.executable, "-m", "pip", "config", "list"], capture_output=True, text=True, check=False
+    ).stdout
+    variables = [value for name, value in os.environ.items() if name.endswith(("INDEX_URL", "DEFAULT_INDEX"))]
+    urls = re.findall(r"https?://[^\s'\"]+", " ".join([configured, *variables]))
+    return {host for url in urls if (host := urlsplit(url).hostname)} - {"pypi.org", "files.pythonhosted.org"}
+
+
+def test_no_tracked_file_holds_a_path_of_this_machine() -> None:
+    paths = [str(PROJECT_ROOT), str(PROJECT_ROOT.parent / "shared")]
+    assert [name for name, text in texts() if any(path in text for path in paths)] == []
+
+
+def test_no_tracked_file_names_the_package_index_of_this_machine() -> None:
+    hosts = package_indexes()
+    assert [name for name, text in texts() if any(host in text for host in hosts)] == []
+
+
+def test_the_lock_holds_versions_and_hashes_and_no_address() -> None:
+    lines = (PROJECT_ROOT / "requirements.lock").read_text().splitlines()
+    assert [line for line in lines if "://" in line or line.startswith("-")] == []
+    assert sum("--hash=sha256:" in line for line in lines) > 100
