@@ -189,14 +189,15 @@ def texts() -> Iterator[tuple[str, str]]:
             continue
 
 
-def package_indexes() -> set[str]:
-    """The hosts that this machine takes its packages from, but for the public one."""
+def package_sources() -> set[str]:
+    """The hosts and folders that this machine takes its packages from, but for the public ones."""
     configured = subprocess.run(
         [sys.executable, "-m", "pip", "config", "list"], capture_output=True, text=True, check=False
     ).stdout
-    variables = [value for name, value in os.environ.items() if name.endswith(("INDEX_URL", "DEFAULT_INDEX"))]
-    urls = re.findall(r"https?://[^\s'\"]+", " ".join([configured, *variables]))
-    return {host for url in urls if (host := urlsplit(url).hostname)} - {"pypi.org", "files.pythonhosted.org"}
+    lines = re.findall(r"(?:index-url|find-links)='(.*)'", configured)
+    lines += [value for name, value in os.environ.items() if re.search("INDEX|FIND_LINKS", name)]
+    urls = [urlsplit(word) for line in lines for word in line.split() if "/" in word]
+    return {url.hostname or url.path for url in urls} - {"pypi.org", "files.pythonhosted.org"}
 
 
 def test_no_tracked_file_holds_a_path_of_this_machine() -> None:
@@ -204,9 +205,9 @@ def test_no_tracked_file_holds_a_path_of_this_machine() -> None:
     assert [name for name, text in texts() if any(path in text for path in paths)] == []
 
 
-def test_no_tracked_file_names_the_package_index_of_this_machine() -> None:
-    hosts = package_indexes()
-    assert [name for name, text in texts() if any(host in text for host in hosts)] == []
+def test_no_tracked_file_names_where_this_machine_has_its_packages_from() -> None:
+    sources = package_sources()
+    assert [name for name, text in texts() if any(source in text for source in sources)] == []
 
 
 def test_the_lock_holds_versions_and_hashes_and_no_address() -> None:
