@@ -10,7 +10,7 @@ import csv
 import math
 import re
 from collections import defaultdict
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,15 +28,12 @@ Ratings = Mapping[int, Mapping[int, float]]
 
 @dataclass(frozen=True)
 class RankedFilm:
-    """A film in one ranking. Films that too few have rated have no rank and no tier."""
+    """A film in one ranking. Films that too few have rated have no rank."""
 
     film: int
     score: float
-    estimate: float
-    sd: float
     raters: int
     rank: int | None
-    tier: int | None
 
 
 @dataclass(frozen=True)
@@ -170,39 +167,36 @@ def rank(
     eligible = [film for film, stars in films.items() if len(stars) >= needed]
     eligible.sort(key=lambda f: (-round(scores[f], 9), -len(films[f]), titles[f][0], film_ids[f]))
     ranks = {film: place for place, film in enumerate(eligible, start=1)}
-    tiers: dict[int, int] = {}
-    tier, first = 0, None
-    for film in eligible:
-        if first is None or _better(circle, film, first) < TIER_PROBABILITY:
-            tier, first = tier + 1, film
-        tiers[film] = tier
     ordered = eligible + sorted(set(films) - set(eligible))
     return [
         RankedFilm(
             film=film,
             score=scores[film],
-            estimate=circle.estimate[film],
-            sd=circle.sd[film],
             raters=len(films[film]),
             rank=ranks.get(film),
-            tier=tiers.get(film),
         )
         for film in ordered
     ]
 
 
-def _better(circle: Circle, film: int, other: int) -> float:
-    """The probability that `film` is truly better than `other`."""
-    gap = circle.estimate[film] - circle.estimate[other]
-    return 0.5 * math.erfc(-gap / math.hypot(circle.sd[film], circle.sd[other]) / math.sqrt(2))
+def tiers(estimates: Sequence[float], sds: Sequence[float]) -> list[int]:
+    """The tier of each film, best first, from what it is estimated to be worth."""
+    found: list[int] = []
+    first = 0
+    for place, (estimate, sd) in enumerate(zip(estimates, sds, strict=True)):
+        gap = estimate - estimates[first]
+        better = 0.5 * math.erfc(-gap / math.hypot(sd, sds[first]) / math.sqrt(2))
+        if place == 0 or better < TIER_PROBABILITY:
+            first = place
+            found.append(len(set(found)) + 1)
+        else:
+            found.append(found[-1])
+    return found
 
 
-def rank_intervals(ranking: list[RankedFilm], seed: int) -> dict[int, tuple[float, float]]:
-    """{film: 5 % and 95 % of its place} over draws of what each ranked film may truly be worth."""
-    ranked = [film for film in ranking if film.rank is not None]
-    drawn = np.random.default_rng(seed).normal(
-        [film.estimate for film in ranked], [film.sd for film in ranked], size=(DRAWS, len(ranked))
-    )
+def rank_intervals(estimates: Sequence[float], sds: Sequence[float], seed: int) -> list[tuple[float, float]]:
+    """5 % and 95 % of each film's place over draws of what it may truly be worth."""
+    drawn = np.random.default_rng(seed).normal(estimates, sds, size=(DRAWS, len(estimates)))
     places = (-drawn).argsort(axis=1).argsort(axis=1) + 1
     low, high = np.quantile(places, [0.05, 0.95], axis=0)
-    return {film.film: (float(low[i]), float(high[i])) for i, film in enumerate(ranked)}
+    return list(zip(low.tolist(), high.tolist(), strict=True))
