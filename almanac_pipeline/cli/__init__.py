@@ -87,6 +87,10 @@ def main() -> None:
             name = "_".join(str(part) for part in problem["loc"]).upper()
             print_error(f"setting ALMANAC_{name}: {problem['msg'].removeprefix('Value error, ')}")
         sys.exit(1)
+    except OSError as error:
+        # A full disk, a folder that may not be written: nothing that a traceback would explain better.
+        print_error(": ".join(filter(None, (str(error.filename or ""), error.strerror or str(error)))))
+        sys.exit(1)
     except SystemExit as ended:
         # Typer makes this code of Ctrl-C.
         if ended.code == 130:

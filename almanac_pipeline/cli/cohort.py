@@ -17,7 +17,7 @@ def build(
     slug: str = typer.Argument(help="Short name, for ever: lower case, digits, hyphens."),
     seed: str | None = typer.Option(None, help="The member whose followings make the circle."),
     member: list[str] | None = typer.Option(None, help="A hand-picked member; may be given many times."),
-    include_seed: bool = typer.Option(False, help="Count the seed as a member too."),
+    include_seed: bool = typer.Option(False, "--include-seed", help="Count the seed as a member too."),
     label: str | None = typer.Option(None, help="The name that people read; the slug until one is given."),
 ) -> None:
     """Create a cohort and run the whole chain: members, ratings, films, statistics, rankings.

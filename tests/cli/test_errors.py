@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 import psycopg
+import pytest
 
 from tests.cli.conftest import Almanac
 
@@ -69,6 +70,21 @@ def test_a_database_that_breaks_under_a_command_is_one_line(almanac: Almanac, pu
     with psycopg.connect(published) as connection:
         connection.execute("drop table ops.publications cascade")
     assert "ops.publications" in almanac("cohort", "list").error
+
+
+@pytest.mark.parametrize("command", [("db", "url"), ("down",), ("doctor",)], ids=" ".join)
+def test_a_home_that_cannot_be_a_folder_is_named(
+    command: tuple[str, ...], almanac: Almanac, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("ALMANAC_HOME", str(tmp_path / "file" / "home"))
+    outcome = almanac(*command)
+    assert "Traceback" not in outcome.err
+    if command == ("down",):
+        assert outcome.lines == ["nothing was running"]
+    else:
+        assert outcome.code == 1
+        assert str(tmp_path / "file") in outcome.out + outcome.err
 
 
 def test_a_page_that_is_not_there_is_named(almanac: Almanac, tmp_path: Path) -> None:
