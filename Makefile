@@ -15,6 +15,9 @@ PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3; do \
 # uv trusts its own list of authorities; where the system has one (a company's may be in it), that is the better.
 export UV_SYSTEM_CERTS := $(if $(wildcard /etc/ssl/certs/ca-certificates.crt /etc/ssl/cert.pem /etc/pki/tls/certs/ca-bundle.crt),true,false)
 
+# Without kept bytecode every command compiles Dagster and dbt anew: over 2 s more each (some containers set this).
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: help install lock demo test bench docs clean
 
 help: ## List the targets

@@ -82,7 +82,8 @@ class Home:
     def start(self, *arguments: str, **settings: str) -> subprocess.Popen[str]:
         """Begin a command."""
         own = {name: value for name, value in os.environ.items() if not name.startswith("ALMANAC_")}
-        own.pop("DAGSTER_HOME", None)
+        for unwanted in ("DAGSTER_HOME", "PYTHONDONTWRITEBYTECODE"):  # the latter: see the Makefile
+            own.pop(unwanted, None)
         chosen = {"home": str(self.folder), **self.settings, **settings}
         if self.database_url is not None:
             chosen["database_url"] = self.database_url
