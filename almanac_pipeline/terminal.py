@@ -116,10 +116,10 @@ class RunView:
             f"{mark} {_readable(step):<17}{seconds:6.1f} s  [dim]{escape(self._summary(step, succeeded))}[/]"
         )
         # In a terminal one step is one line; a file has no edge to stop at.
-        terminal = self._console.is_terminal
-        self._console.print(
-            line, highlight=False, no_wrap=terminal, overflow="ellipsis", soft_wrap=not terminal
-        )
+        if self._console.is_terminal:
+            self._console.print(line, highlight=False, no_wrap=True, overflow="ellipsis")
+        else:
+            self._console.print(line, highlight=False, soft_wrap=True)
 
     def _summary(self, step: str, succeeded: bool) -> str:
         """What the step's assets say of themselves, or how many tables it made."""
@@ -129,7 +129,8 @@ class RunView:
             return "; ".join(dict.fromkeys(self._summaries[step]))
         if not self._tables[step]:
             return "nothing to do"
-        return f"{self._tables[step]} tables, {self._passed[step]} tests passed"
+        tables, tests = self._tables[step], self._passed[step]
+        return f"{tables} table{'s' * (tables != 1)}, {tests} test{'s' * (tests != 1)} passed"
 
     # -- the flows' progress ----------------------------------------------------------------
 
