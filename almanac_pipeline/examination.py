@@ -77,8 +77,25 @@ def _database(settings: Settings) -> Iterator[Finding]:
             )
         else:
             yield Finding("schema", True, f"at revision {revision}")
+        yield from _fetching(url)
     except AlmanacError as error:
         yield Finding("database", False, str(error))
+
+
+def _fetching(url: str) -> Iterator[Finding]:
+    from almanac_pipeline.warehouse.connection import connect_to
+    from almanac_pipeline.warehouse.switches import blocked_hosts, fetching_enabled
+
+    with connect_to(url) as connection:
+        enabled, blocked = fetching_enabled(connection), blocked_hosts(connection)
+    if not enabled:
+        yield Finding("fetching", None, "paused: nothing is asked until `almanac unpause`")
+    for host in blocked:
+        yield Finding(
+            "fetching", False, f"{host.host} refused us ({host.reason}); `almanac unblock` when you know why"
+        )
+    if enabled and not blocked:
+        yield Finding("fetching", True, "on, and no site has refused us")
 
 
 def _manifest() -> Finding:

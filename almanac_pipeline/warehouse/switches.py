@@ -28,6 +28,12 @@ def set_fetching(connection: psycopg.Connection, *, enabled: bool) -> None:
     connection.commit()
 
 
+def fetching_enabled(connection: psycopg.Connection) -> bool:
+    """Whether anything may be fetched at all."""
+    row = connection.execute("select enabled from ops.switches where name = 'fetching'").fetchone()
+    return row is not None and bool(row[0])
+
+
 def blocked_hosts(connection: psycopg.Connection) -> list[BlockedHost]:
     """The hosts that are blocked, by name."""
     with connection.cursor(row_factory=class_row(BlockedHost)) as cursor:

@@ -37,7 +37,7 @@ def test_a_healthy_installation_passes(almanac: Almanac, published: str) -> None
     outcome = almanac("doctor")
     found = findings(outcome)
     assert outcome.code == 0
-    assert {"configuration", "disk", "database", "schema", "dbt", "pages", "TMDB"} <= set(found)
+    assert {"configuration", "disk", "database", "schema", "fetching", "dbt", "pages", "TMDB"} <= set(found)
     assert found["schema"] == ("✓", f"at revision {head_revision()}")
     # Worth knowing, but nothing is wrong: without statement and token nothing is asked.
     assert found["pages"][0] == found["TMDB"][0] == "–"
@@ -100,6 +100,7 @@ def test_a_site_that_blocks_us_fails_and_stays_unasked_until_it_is_unblocked(
 
     host = sandbox.url.removeprefix("http://")
     assert almanac("unblock").lines[0].startswith(f"{host}  since ")
+    assert findings(almanac("doctor"))["fetching"][0] == "✗"
     assert almanac("doctor", "--live").code == 1
     assert sandbox.report()["by_kind"]["film"] == asked
     assert almanac("unblock", host).lines == [f"{host} may be asked again"]
@@ -110,6 +111,7 @@ def test_a_site_that_blocks_us_fails_and_stays_unasked_until_it_is_unblocked(
 
 def test_nothing_is_asked_while_fetching_is_paused(almanac: Almanac, sandbox: SandboxServer) -> None:
     assert almanac("pause").code == 0
+    assert findings(almanac("doctor"))["fetching"][0] == "–"
     outcome = almanac("doctor", "--live")
     assert outcome.code == 1
     assert "almanac unpause" in outcome.out
