@@ -2,8 +2,6 @@
 
 import dagster as dg
 
-from almanac_pipeline.partitions import cohorts
-
 # None of Dagster's retry systems may repeat what our own polite client has given up.
 TAGS = {"dagster/retry_on_asset_or_op_failure": "false"}
 
@@ -15,27 +13,23 @@ cohort_almanac = dg.define_asset_job(
     "cohort_almanac",
     selection=members_and_opinions | outside_world | statistics_and_marts,
     description="The whole chain for a cohort: members, ratings, likes, films, statistics, rankings.",
-    partitions_def=cohorts,
     tags=TAGS,
 )
 scrape = dg.define_asset_job(
     "scrape",
     selection=members_and_opinions,
     description="Who is in the cohort and what they think.",
-    partitions_def=cohorts,
     tags=TAGS,
 )
 enrich = dg.define_asset_job(
     "enrich",
     selection=outside_world,
     description="What the wide world knows of the cohort's films.",
-    partitions_def=cohorts,
     tags=TAGS,
 )
 statistics = dg.define_asset_job(
     "statistics",
     selection=statistics_and_marts,
     description="Statistics, rankings and labels, if their inputs changed.",
-    partitions_def=cohorts,
     tags=TAGS,
 )

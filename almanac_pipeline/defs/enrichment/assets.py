@@ -14,7 +14,7 @@ COMMON = {
     "group_name": "enrichment",
     "owners": ["team:almanac"],
     "kinds": {"python", "postgres"},
-    "pool": "tmdb",
+    "pool": "enrichment",
     "code_version": "1",
 }
 
@@ -29,17 +29,17 @@ COMMON = {
 def film_metadata(context: dg.AssetExecutionContext, almanac: Almanac) -> dg.MaterializeResult:
     with (
         final_errors(),
-        almanac.pages(context.run_id) as source,
-        almanac.tmdb(context.run_id) as tmdb,
+        almanac.pages(context.run.run_id) as source,
+        almanac.tmdb(context.run.run_id) as tmdb,
     ):
         report = enrich_films(
-            almanac.database_url, almanac.settings, source, tmdb, context.partition_key, context.run_id
+            almanac.database_url, almanac.settings, source, tmdb, context.partition_key, context.run.run_id
         )
     for note in report.notes:
         context.log.warning(note)
     summary = "; ".join(
         [
-            f"{report.fetched_count:,} of {report.due_count:,} due films read, "
+            f"{_share(report.fetched_count, report.due_count)} films, "
             f"{report.tmdb_count:,} from TMDB, {report.requests_count:,} requests",
             *report.notes,
         ]
@@ -59,12 +59,13 @@ def film_metadata(context: dg.AssetExecutionContext, almanac: Almanac) -> dg.Mat
     **COMMON,
 )
 def film_histograms(context: dg.AssetExecutionContext, almanac: Almanac) -> dg.MaterializeResult:
-    with final_errors(), almanac.pages(context.run_id) as source:
+    with final_errors(), almanac.pages(context.run.run_id) as source:
         report = refresh_histograms(
-            almanac.database_url, almanac.settings, source, context.partition_key, context.run_id
+            almanac.database_url, almanac.settings, source, context.partition_key, context.run.run_id
         )
+    read = report.due_count - report.failures_count
     summary = (
-        f"{report.changed_count:,} of {report.due_count:,} due histograms changed, "
+        f"{_share(read, report.due_count)} histograms, {report.changed_count:,} changed, "
         f"{report.requests_count:,} requests"
     )
     return dg.MaterializeResult(
@@ -72,3 +73,8 @@ def film_histograms(context: dg.AssetExecutionContext, almanac: Almanac) -> dg.M
             report, summary, latest_histograms=records_table(report.preview), failures=list(report.failures)
         )
     )
+
+
+def _share(done: int, due: int) -> str:
+    """How many were read, and of how many that were due if not all were."""
+    return f"{done:,}" if done == due else f"{done:,} of {due:,}"

@@ -14,7 +14,7 @@ COMMON = {
     "group_name": "ingestion",
     "owners": ["team:almanac"],
     "kinds": {"python", "postgres"},
-    "pool": "letterboxd",
+    "pool": "scrape",
     "code_version": "1",
 }
 MODE_TAG = "almanac/mode"
@@ -28,9 +28,9 @@ MODE_TAG = "almanac/mode"
     **COMMON,
 )
 def cohort_members(context: dg.AssetExecutionContext, almanac: Almanac) -> dg.MaterializeResult:
-    with final_errors(), almanac.pages(context.run_id) as source:
+    with final_errors(), almanac.pages(context.run.run_id) as source:
         report = sync_members(
-            almanac.database_url, almanac.settings, source, context.partition_key, context.run_id
+            almanac.database_url, almanac.settings, source, context.partition_key, context.run.run_id
         )
     summary = f"{report.members_count} members, {report.added_count} new, {report.ended_count} gone"
     members = ", ".join(report.preview)
@@ -52,16 +52,18 @@ def cohort_members(context: dg.AssetExecutionContext, almanac: Almanac) -> dg.Ma
 )
 def ratings(context: dg.AssetExecutionContext, almanac: Almanac) -> dg.MaterializeResult:
     full = context.run.tags.get(MODE_TAG) == "full"
-    with final_errors(), almanac.pages(context.run_id) as source:
+    with final_errors(), almanac.pages(context.run.run_id) as source:
         report = sync_ratings(
-            almanac.database_url, almanac.settings, source, context.partition_key, context.run_id, full=full
+            almanac.database_url,
+            almanac.settings,
+            source,
+            context.partition_key,
+            context.run.run_id,
+            full=full,
         )
     changed = report.added_count + report.changed_count + report.removed_count + report.restored_count
     stored = sum(report.rating_counts)
-    summary = (
-        f"{stored:,} ratings of {report.members_count} members, {changed:,} changed, "
-        f"{report.requests_count:,} requests"
-    )
+    summary = f"{stored:,} ratings, {changed:,} changed, {report.requests_count:,} requests"
     return dg.MaterializeResult(
         metadata=report_metadata(
             report,
@@ -83,14 +85,17 @@ def ratings(context: dg.AssetExecutionContext, almanac: Almanac) -> dg.Materiali
 )
 def likes(context: dg.AssetExecutionContext, almanac: Almanac) -> dg.MaterializeResult:
     full = context.run.tags.get(MODE_TAG) == "full"
-    with final_errors(), almanac.pages(context.run_id) as source:
+    with final_errors(), almanac.pages(context.run.run_id) as source:
         report = sync_likes(
-            almanac.database_url, almanac.settings, source, context.partition_key, context.run_id, full=full
+            almanac.database_url,
+            almanac.settings,
+            source,
+            context.partition_key,
+            context.run.run_id,
+            full=full,
         )
     changed = report.added_count + report.changed_count + report.removed_count + report.restored_count
-    summary = (
-        f"{changed:,} changed, {report.profiles_count} profiles read, {report.requests_count:,} requests"
-    )
+    summary = f"{changed:,} changed, {report.profiles_count} profiles, {report.requests_count:,} requests"
     return dg.MaterializeResult(
         metadata=report_metadata(
             report, summary, latest_changes=changes_table(report.preview), failures=list(report.failures)

@@ -100,7 +100,7 @@ def _build(context: dg.AssetExecutionContext, almanac: Almanac, select: str) -> 
             almanac.database_url,
             select=select,
             cohorts={cohort.cohort_id: cohort.input_version for cohort in changed.values()},
-            run_id=context.run_id,
+            run_id=context.run.run_id,
         )
     specs = {spec.metadata["dagster_dbt/unique_id"]: spec for spec in context.assets_def.specs}
     checks = {spec.metadata["dagster_dbt/unique_id"]: spec for spec in context.assets_def.check_specs}

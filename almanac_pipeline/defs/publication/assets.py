@@ -28,7 +28,7 @@ def publications(context: dg.AssetExecutionContext, almanac: Almanac) -> Iterato
     force = context.run.tags.get(FORCE_TAG) == "true"
     with final_errors(), connect_to(almanac.database_url) as connection:
         changed = changed_cohorts(connection, context.partition_keys, force=force)
-        published = publish(connection, changed.values(), run_id=context.run_id)
+        published = publish(connection, changed.values(), run_id=context.run.run_id)
     if published:
         members, films, ratings = (
             sum(getattr(publication, f"{name}_count") for publication in published)
