@@ -17,6 +17,7 @@ import scipy.stats
 from almanac_pipeline.sandbox.options import MovieLensWorld
 from almanac_pipeline.sandbox.server import SandboxServer, build_world
 from almanac_pipeline.warehouse.cohorts import create_cohort
+from almanac_pipeline.warehouse.migrate import migrate
 from tests.end_to_end import oracle
 from tests.end_to_end.conftest import Once
 from tests.end_to_end.home import Home, Outcome, Row, new_home, site_settings
@@ -240,7 +241,7 @@ def heavy(once: Once, empty_database: Callable[[], str], shared_dir: Path) -> Ci
     def make_heavy() -> Circle:
         world = build_world(MovieLensWorld(str(shared_dir / MOVIELENS), member_ids=HEAVY_MEMBERS))
         with SandboxServer(world) as site, new_home(empty_database(), **site_settings(site)) as home:
-            home.build("db", "migrate")
+            migrate(home.address())
             with psycopg.connect(home.address()) as connection:
                 definition = {"kind": "following", "seed": world.seed_member}
                 create_cohort(connection, "heavy", "Heavy raters", definition)
