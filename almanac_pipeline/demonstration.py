@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import signal
 import sys
 import time
@@ -13,6 +14,7 @@ from types import FrameType
 
 from rich.console import Console
 
+from almanac_pipeline.errors import ConfigurationError
 from almanac_pipeline.services import Service, Services, free_port
 from almanac_pipeline.settings import Settings, export_to_environment, get_settings
 
@@ -48,6 +50,12 @@ class World:
         """The member whose followings are the circle."""
         return "ml-circle" if self.movielens else "almanac"
 
+    def identity(self) -> dict[str, object]:
+        """What tells this world from others whose names and ids would collide with its own."""
+        if self.movielens is None:
+            return {"seed": self.seed, "members": self.members, "films": self.films}
+        return {name: (self.movielens / name).stat().st_size for name in ("ratings.csv", "movies.csv")}
+
     def arguments(self) -> list[str]:
         """The sandbox's command line for this world."""
         if self.movielens is None:
@@ -70,6 +78,7 @@ def run_demo(world: World, *, console: Console, started: float, serve: bool) -> 
     from almanac_pipeline.warehouse.cohorts import create_cohort
     from almanac_pipeline.warehouse.connection import (
         connect_to,
+        describe,
         prepared_database_url,
         running_database_url,
     )
@@ -84,10 +93,15 @@ def run_demo(world: World, *, console: Console, started: float, serve: bool) -> 
             cleanup.callback(services.stop, "sandbox")
             sandbox = _start_sandbox(services, world)
             database_url = prepared_database_url(settings)
+            claim_world(settings.home, describe(database_url), world)
             dbt.prepare(settings)
             dbt.bootstrap(database_url, settings=settings)
         settings = export_to_environment(
-            letterboxd_url=sandbox.url, tmdb_url=f"{sandbox.url}/3", tmdb_token=SANDBOX_TOKEN
+            letterboxd_url=sandbox.url,
+            tmdb_url=f"{sandbox.url}/3",
+            tmdb_token=SANDBOX_TOKEN,
+            # The stand-in's word is final: who asks for a smaller circle gets a smaller circle.
+            shrink_guard_share=0,
         )
         console.print(
             f"[green]✓[/] PostgreSQL and a stand-in for Letterboxd and TMDB run "
@@ -105,6 +119,26 @@ def run_demo(world: World, *, console: Console, started: float, serve: bool) -> 
         _print_result(world, database_url, console, started)
         if serve:
             _serve(services, settings, database_url, console, cleanup)
+
+
+def claim_world(home: Path, database: str, world: World) -> None:
+    """Remember which world the cohort in this database is of; two of them would mix.
+
+    `database` is where the almanac stands, as `warehouse.connection.describe` names it.
+
+    Raises:
+        ConfigurationError: the database holds the same cohort of another world.
+    """
+    file = home / "demo-worlds.json"
+    known = json.loads(file.read_text()) if file.exists() else {}
+    key = f"{database} {world.cohort}"
+    if known.setdefault(key, world.identity()) != world.identity():
+        held = ", ".join(f"{name} {value}" for name, value in known[key].items())
+        raise ConfigurationError(
+            f"The database at {database} holds the demo of another world ({held}), and names and ids of two "
+            f"worlds would mix. Give this one a home of its own: ALMANAC_HOME={home}-2 almanac demo …"
+        )
+    file.write_text(json.dumps(known, indent=2))
 
 
 def _start_sandbox(services: Services, world: World) -> Service:

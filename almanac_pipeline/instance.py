@@ -85,6 +85,13 @@ def prepare_dagster_home(settings: Settings) -> None:
     os.environ.setdefault("DAGSTER_DISABLE_TELEMETRY", "1")
 
 
+def prepare_instance(settings: Settings) -> None:
+    """Prepare the home folder, and the instance with the pools' slots in it."""
+    prepare_dagster_home(settings)
+    with DagsterInstance.get() as instance:
+        set_pool_limits(instance)
+
+
 def set_pool_limits(instance: DagsterInstance) -> None:
     """Write the pools' slots into the instance database, the only place Dagster reads them from."""
     for pool, slots in POOL_LIMITS.items():

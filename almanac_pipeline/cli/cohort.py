@@ -14,7 +14,7 @@ app = typer.Typer(help="Circles of people: build, list, show.", no_args_is_help=
 
 @app.command()
 def build(
-    slug: str = typer.Argument(help="Short name, for ever: lower case, digits, hyphens."),
+    slug: str = typer.Argument(help="Short name, for ever: lower case, digits, - and _."),
     seed: str | None = typer.Option(None, help="The member whose followings make the circle."),
     member: list[str] | None = typer.Option(None, help="A hand-picked member; may be given many times."),
     include_seed: bool = typer.Option(False, "--include-seed", help="Count the seed as a member too."),

@@ -12,6 +12,8 @@ import typer
 from almanac_pipeline.errors import AlmanacError
 from almanac_pipeline.sources.parse_any import parse_any
 
+MAX_BYTES = 20_000_000
+
 
 def parse(
     file: Annotated[
@@ -31,6 +33,10 @@ def parse(
     """
     try:
         body = sys.stdin.buffer.read() if str(file) == "-" else file.read_bytes()
+        if body.startswith(b"PK\x03\x04"):
+            _refuse(file, "it is a ZIP; data exports are not read yet, only single pages and feeds are")
+        if len(body) > MAX_BYTES:
+            _refuse(file, f"it has {len(body):,} bytes; the largest page known has 0.4 million")
         result = parse_any(body, file.name)
     except OSError as error:
         _refuse(file, error.strerror or "it cannot be read")

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import typer
 
 from almanac_pipeline.cli.common import CohortOption, choose_cohort, console, database, run
+
+Strategy = Literal["almanac", "bayesian"]
 
 app = typer.Typer(help="Rankings of a cohort.", no_args_is_help=True)
 
@@ -21,7 +25,7 @@ def compute(cohort: str | None = CohortOption) -> None:
 @app.command()
 def show(
     cohort: str | None = CohortOption,
-    strategy: str = typer.Option("almanac", help="almanac or bayesian."),
+    strategy: Strategy = typer.Option("almanac", help="How the films are ordered."),
     limit: int = typer.Option(20, min=1, help="How many films."),
 ) -> None:
     """Show the best films of a cohort, with how certain each place is.

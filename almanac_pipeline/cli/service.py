@@ -11,7 +11,7 @@ def up() -> None:
 
     Example: `almanac up`
     """
-    from almanac_pipeline.instance import prepare_dagster_home
+    from almanac_pipeline.instance import prepare_instance
     from almanac_pipeline.services import Services
     from almanac_pipeline.settings import get_settings
     from almanac_pipeline.warehouse import dbt
@@ -22,8 +22,8 @@ def up() -> None:
         database_url = prepared_database_url(settings)
         dbt.prepare(settings)
         dbt.bootstrap(database_url, settings=settings)
-    prepare_dagster_home(settings)
     with console.status("starting Dagster (about 15 s)"):
+        prepare_instance(settings)
         webserver = Services(settings).start_dagster()
     console.print(f"database   {describe(database_url)}", highlight=False)
     console.print(f"Dagster UI {webserver.url}", highlight=False)

@@ -15,7 +15,13 @@ PREVIEW_ROWS = 10
 
 
 def report_metadata(report: Any, summary: str, **extra: Any) -> dict[str, Any]:
-    """Every number of a report dataclass under its own name, beside a one-line summary."""
+    """Every number of a report dataclass under its own name, beside a one-line summary.
+
+    The summary says when some of it failed: a success that hides failures is none.
+    """
+    if getattr(report, "failures_count", 0):
+        reason = next(iter(report.failures), "see ops.scrape_failures")
+        summary = f"{summary}; {report.failures_count:,} FAILED, e.g. {reason}"
     numbers = {
         field.name: round(value, 3)
         for field in dataclasses.fields(report)

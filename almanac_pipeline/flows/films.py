@@ -22,6 +22,8 @@ from almanac_pipeline.warehouse.connection import connect_to, connection_pool
 from almanac_pipeline.warehouse.enrichment import DueFilm, EnrichedFilm, FetchedFilm, FetchedTitle
 
 BATCH_SIZE = 50
+# At a polite pace fifty films take minutes, and what is not committed is asked for again after a kill.
+BATCH_SECONDS = 5.0
 # Fewer failures than this, in a cohort that has films already, say nothing about the source.
 FEW = 5
 
@@ -106,11 +108,13 @@ def enrich_films(
             everything.extend(batch)
             batch.clear()
 
+        last_commit = time.monotonic()
         try:
             for _, fetched in in_parallel(fetch, due, settings.http_workers):
                 batch.append(fetched)
-                if len(batch) == BATCH_SIZE:
+                if len(batch) == BATCH_SIZE or time.monotonic() - last_commit > BATCH_SECONDS:
                     commit()
+                    last_commit = time.monotonic()
         finally:
             commit()
         errors = [film.error for film in everything if film.error is not None]

@@ -7,7 +7,7 @@ import time
 from dataclasses import dataclass
 
 from almanac_pipeline.errors import PermanentError, RetriableError
-from almanac_pipeline.flows.films import BATCH_SIZE, FEW
+from almanac_pipeline.flows.films import BATCH_SECONDS, BATCH_SIZE, FEW
 from almanac_pipeline.flows.workers import StoppedError, in_parallel, require_some_success
 from almanac_pipeline.progress import track
 from almanac_pipeline.settings import Settings
@@ -78,11 +78,13 @@ def refresh_histograms(
             everything.extend(batch)
             batch.clear()
 
+        last_commit = time.monotonic()
         try:
             for _, fetched in in_parallel(fetch, due, settings.http_workers):
                 batch.append(fetched)
-                if len(batch) == BATCH_SIZE:
+                if len(batch) == BATCH_SIZE or time.monotonic() - last_commit > BATCH_SECONDS:
                     commit()
+                    last_commit = time.monotonic()
         finally:
             commit()
         errors = [film.error for film in everything if film.error is not None]

@@ -22,7 +22,8 @@ def require_page_fetching(settings: Settings, base_url: str) -> None:
         raise ConfigurationError(
             f"Fetching pages from {host_of(base_url)} is off. Letterboxd's terms forbid automated "
             f"collection unless it has authorised you; if it has, set {' and '.join(missing)}. "
-            "Otherwise read each member's own data export (ZIP) or their RSS feed, or try the sandbox."
+            "Otherwise there is the stand-in: `almanac demo`. Members' own data exports (ZIP) and RSS feeds "
+            "need no authorisation; importing them is not built yet."
         )
 
 
@@ -33,7 +34,7 @@ def describe_page_fetching(settings: Settings, base_url: str) -> str:
         return f"pages from {host}: on, it is this machine"
     missing = _missing(settings, base_url)
     if missing:
-        return f"pages from {host}: off until {' and '.join(missing)} is set; export ZIP and RSS need neither"
+        return f"pages from {host}: off until {' and '.join(missing)} is set"
     return f"pages from {host}: on, the operator states to be authorised"
 
 

@@ -62,7 +62,7 @@ class RankedFilm:
 def cohort_overview(connection: psycopg.Connection) -> list[CohortOverview]:
     """All cohorts by slug, with the counts of their last publication."""
     query = """
-        select c.slug, c.label, c.status, members.count as members,
+        select c.slug, c.label, c.status, coalesce(p.members_count, members.count) as members,
                coalesce(p.films_count, 0) as films, coalesce(p.ratings_count, 0) as ratings, p.published_at
         from raw.cohorts as c
         cross join lateral (

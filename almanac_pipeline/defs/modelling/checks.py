@@ -26,7 +26,7 @@ def _check(rule: str, description: str) -> dg.AssetChecksDefinition:
         with final_errors(), connect_to(almanac.database_url) as connection:
             found = {
                 slug: audit
-                for slug in context.run.tags["dagster/partition"].split(",")
+                for slug in context.op_execution_context.partition_keys
                 for audit in audits(connection, get_cohort(connection, slug).cohort_id)
                 if audit.rule == rule
             }
