@@ -5,6 +5,7 @@ Only the command line, the database and the sandbox's control endpoint are used:
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import shutil
@@ -15,7 +16,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -95,6 +96,16 @@ class Home:
             stderr=subprocess.PIPE,
             text=True,
         )
+
+    def demo(self, *arguments: str) -> Outcome:
+        """Run `almanac demo --exit`. All demos prefer one port: they start one after the other."""
+        with (Path(tempfile.gettempdir()) / "almanac-e2e.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            process = self.start("demo", "--exit", *arguments)
+            assert process.stdout is not None
+            first_line = process.stdout.readline()
+        outcome = finish(process)
+        return replace(outcome, stdout=first_line + outcome.stdout)
 
     @property
     def server(self) -> EmbeddedServer:

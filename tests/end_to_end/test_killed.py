@@ -27,7 +27,7 @@ from tests.end_to_end.home import (
 
 WORLD = GeneratedWorld(seed=5, members=10, films=240, ratings=190)
 # Slow enough that a moment can be met, quick enough for a test.
-LATENCY_MS = 60
+LATENCY_MS = 100
 BUILD = ("cohort", "build", "circle", "--seed", "almanac")
 # What a kill may cost: pages under way, films in an unwritten batch or in the queue before it.
 WORKERS, BATCH = 8, 50
@@ -38,7 +38,7 @@ REPEATED = {
     "histogram": 2 * BATCH + 3 * WORKERS,
 }
 # When an attempt is killed: with more done than a kill may cost.
-KILLED_AFTER = {"rated": 16, "film": 100, "histogram": 150}
+KILLED_AFTER = {"rated": 16, "film": 100, "histogram": 130}
 
 # Numbers that the database gives out, and times: all else has to agree.
 COMPARED = {
@@ -119,9 +119,8 @@ def run_with_kills() -> tuple[Content, dict[str, int], Outcome, list[Outcome], l
         home.server.start()
 
         def served(kind: str) -> Callable[[], bool]:
-            """Whether enough requests of a kind have come since now."""
-            target = site.report()["by_kind"].get(kind, 0) + KILLED_AFTER[kind]
-            return lambda: site.report()["by_kind"].get(kind, 0) >= target
+            """Whether enough requests of a kind have come, over all attempts so far."""
+            return lambda: site.report()["by_kind"].get(kind, 0) >= KILLED_AFTER[kind]
 
         def begun(step: str) -> Callable[[], bool]:
             query = "select from dagster.event_logs where dagster_event_type = 'STEP_START' and step_key = %s"
@@ -195,10 +194,10 @@ def kills(once: Once, empty_database: Callable[[], str]) -> Kills:
     return made
 
 
-@pytest.mark.parametrize("table", COMPARED)
-def test_raw_tables_hold_what_an_undisturbed_run_stores(kills: Kills, table: str) -> None:
-    assert kills.disturbed.raw[table].total() > 0
-    assert kills.disturbed.raw[table] == kills.undisturbed.raw[table]
+def test_raw_tables_hold_what_an_undisturbed_run_stores(kills: Kills) -> None:
+    for table in COMPARED:
+        assert kills.disturbed.raw[table].total() > 0, table
+        assert kills.disturbed.raw[table] == kills.undisturbed.raw[table], table
 
 
 def test_the_marts_are_those_of_an_undisturbed_run(kills: Kills) -> None:

@@ -50,7 +50,7 @@ class MainJob:
 
 def run_main_job() -> MainJob:
     with new_home() as home:
-        outcome = home.run("demo", "--exit")
+        outcome = home.demo()
         still_running = home.run("status").stdout
         with psycopg.connect(home.address()) as connection:
             reader: dict[str, bool] = dict(

@@ -76,7 +76,8 @@ def circle(home: Home, outcome: Outcome) -> Circle:
 
 def demonstrate(shared: Path, database_url: str, *options: str) -> Circle:
     with new_home(database_url) as home:
-        outcome = home.build("demo", "--exit", "--movielens", str(shared / MOVIELENS), *options)
+        outcome = home.demo("--movielens", str(shared / MOVIELENS), *options)
+        assert outcome.code == 0, outcome
         return circle(home, outcome)
 
 
