@@ -99,7 +99,7 @@ class Home:
 
     def demo(self, *arguments: str) -> Outcome:
         """Run `almanac demo --exit`. All demos prefer one port: they start one after the other."""
-        with (Path(tempfile.gettempdir()) / "almanac-e2e.lock").open("w") as lock:
+        with (Path(tempfile.gettempdir()) / f"almanac-e2e-{os.getuid()}.lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             process = self.start("demo", "--exit", *arguments)
             assert process.stdout is not None
