@@ -23,7 +23,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     reason = f"needs the shared fixtures beside the project ({SHARED}), which are not there"
     for item in items:
         if item.get_closest_marker("shared"):
-            if os.environ.get("ALMANAC_REQUIRE_SHARED"):
+            if os.environ.get("REQUIRE_SHARED"):
                 item.add_marker(pytest.mark.usefixtures("shared_dir"))
             else:
                 item.add_marker(pytest.mark.skip(reason=reason))
@@ -55,8 +55,8 @@ def clean_settings(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def server_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A real PostgreSQL for the session: ALMANAC_TEST_DATABASE_URL, or an embedded one."""
-    if given := os.environ.get("ALMANAC_TEST_DATABASE_URL"):
+    """A real PostgreSQL for the session: TEST_DATABASE_URL, or an embedded one."""
+    if given := os.environ.get("TEST_DATABASE_URL"):
         yield given
         return
     from almanac_pipeline.warehouse.embedded import EmbeddedServer

@@ -10,7 +10,7 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from almanac_pipeline.cli.parse import parse
+from almanac_pipeline.cli.parse import MAX_BYTES, parse
 from tests.sources.parser_pages import films_page, page, pagination, three_films
 
 app = typer.Typer()
@@ -62,9 +62,10 @@ def test_letters_of_every_script_are_printed_as_they_are(tmp_path: Path) -> None
     [
         (b"", "empty"),
         (b"\x00" * 64, "NUL"),
-        (b"PK\x03\x04\x00\x00", "NUL"),
+        (b"PK\x03\x04\x00\x00", "ZIP"),
         (b"\x89PNG\xff\xfe", "neither"),
         (b"just words", "neither"),
+        (b"<html>" + b" " * MAX_BYTES, "bytes"),
         (b'{"id": 603}', "not a film's"),
         (b"<html><title>Just a moment...</title></html>", "challenge"),
         (page("", path="/films/popular/"), "kind"),
