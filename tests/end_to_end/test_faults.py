@@ -83,7 +83,7 @@ def make_troubles(database_url: str) -> Troubles:
         victims = dict(zip(("truncate", "wrong_owner", "empty"), others, strict=False))
         for fault, member in victims.items():
             site.change(rate=[{"member": member, "film": unseen(site, member), "rating": 5}])
-            site.fault(fault, member=member, times=None)
+            site.fault(fault, kind="rated_by_date", member=member, times=None)
         spoilt = attempt(*BUILD)
 
         wrong_film = next(
