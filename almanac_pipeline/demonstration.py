@@ -7,6 +7,7 @@ import json
 import signal
 import sys
 import time
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,8 +21,9 @@ from almanac_pipeline.settings import Settings, export_to_environment, get_setti
 
 # The stand-in checks that a token is sent, not which one.
 SANDBOX_TOKEN = "sandbox"
-# Kept from run to run where it is free, so that what was learned about the host (robots.txt) stays known.
-SANDBOX_PORT = 8801
+# Ports of stand-ins. Each home has its own, the same from run to run, so that what was learned about
+# the host (robots.txt) stays known and two demos never take each other's world for their own.
+SANDBOX_PORTS = range(20_000, 30_000)
 TOP = 10
 
 
@@ -91,7 +93,7 @@ def run_demo(world: World, *, console: Console, started: float, serve: bool) -> 
             cleanup.callback(lambda: EmbeddedServer(settings.home).stop())
         with console.status("starting PostgreSQL and the stand-in site"):
             cleanup.callback(services.stop, "sandbox")
-            sandbox = _start_sandbox(services, world)
+            sandbox = _start_sandbox(services, settings.home, world)
             database_url = prepared_database_url(settings)
             claim_world(settings.home, describe(database_url), world)
             dbt.prepare(settings)
@@ -141,9 +143,9 @@ def claim_world(home: Path, database: str, world: World) -> None:
     file.write_text(json.dumps(known, indent=2))
 
 
-def _start_sandbox(services: Services, world: World) -> Service:
+def _start_sandbox(services: Services, home: Path, world: World) -> Service:
     services.stop("sandbox")
-    port = free_port(SANDBOX_PORT)
+    port = free_port(SANDBOX_PORTS[zlib.crc32(str(home).encode()) % len(SANDBOX_PORTS)])
     return services.start(
         "sandbox",
         [sys.executable, "-m", "almanac_pipeline.sandbox", "--port", str(port), *world.arguments()],

@@ -123,7 +123,7 @@ final as (
                 measured.score_percentile <= thresholds.skip_max_score
                 and measured.raters >= thresholds.skip_min_raters
                 then 'skip it'
-            when measured.raters > 0 then 'steady performer'
+            else 'steady performer'
         end as bucket
     from measured
     cross join thresholds
