@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 from psycopg_pool import ConnectionPool
 
 from almanac_pipeline.errors import NotFoundError, PermanentError, RetriableError
-from almanac_pipeline.flows.workers import StoppedError, in_parallel, require_some_success
+from almanac_pipeline.flows.workers import StoppedError, in_batches, require_some_success
 from almanac_pipeline.progress import track
 from almanac_pipeline.settings import Settings
 from almanac_pipeline.sources.protocol import Source
@@ -21,9 +22,6 @@ from almanac_pipeline.warehouse import cohorts, enrichment, runs
 from almanac_pipeline.warehouse.connection import connect_to, connection_pool
 from almanac_pipeline.warehouse.enrichment import DueFilm, EnrichedFilm, FetchedFilm, FetchedTitle
 
-BATCH_SIZE = 50
-# At a polite pace fifty films take minutes, and what is not committed is asked for again after a kill.
-BATCH_SECONDS = 5.0
 # Fewer failures than this, in a cohort that has films already, say nothing about the source.
 FEW = 5
 
@@ -79,8 +77,6 @@ def enrich_films(
         cohort = cohorts.get_cohort(connection, cohort_slug)
         due = enrichment.films_due(connection, cohort.cohort_id, with_tmdb=tmdb is not None)
         known_count = enrichment.count_fetched(connection, cohort.cohort_id)
-    everything: list[FetchedFilm] = []
-    batch: list[FetchedFilm] = []
     with (
         runs.enrichment_run(database_url, cohort.cohort_id, "films", run_id) as run,
         connection_pool(database_url, settings.http_workers + 1) as pool,
@@ -92,9 +88,7 @@ def enrich_films(
                 raise StoppedError("Stopped, because another film met a fatal error.")
             return fetch_film(film, source, tmdb, pool)
 
-        def commit() -> None:
-            if not batch:
-                return
+        def commit(batch: Sequence[FetchedFilm]) -> None:
             with pool.connection() as connection:
                 enrichment.store_films(connection, batch)
                 for film in batch:
@@ -105,18 +99,8 @@ def enrich_films(
             run.requests_count += sum(film.requests for film in batch)
             run.cache_hits_count += sum(film.is_cache_hit for film in batch)
             progress.advance(len(batch))
-            everything.extend(batch)
-            batch.clear()
 
-        last_commit = time.monotonic()
-        try:
-            for _, fetched in in_parallel(fetch, due, settings.http_workers):
-                batch.append(fetched)
-                if len(batch) == BATCH_SIZE or time.monotonic() - last_commit > BATCH_SECONDS:
-                    commit()
-                    last_commit = time.monotonic()
-        finally:
-            commit()
+        everything = in_batches(fetch, due, settings.http_workers, commit)
         errors = [film.error for film in everything if film.error is not None]
         if len(due) >= FEW or not known_count:
             require_some_success("films", len(due), errors)

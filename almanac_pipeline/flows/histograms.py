@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from almanac_pipeline.errors import PermanentError, RetriableError
-from almanac_pipeline.flows.films import BATCH_SECONDS, BATCH_SIZE, FEW
-from almanac_pipeline.flows.workers import StoppedError, in_parallel, require_some_success
+from almanac_pipeline.flows.films import FEW
+from almanac_pipeline.flows.workers import StoppedError, in_batches, require_some_success
 from almanac_pipeline.progress import track
 from almanac_pipeline.settings import Settings
 from almanac_pipeline.sources.protocol import Source
@@ -48,8 +49,6 @@ def refresh_histograms(
         cohort = cohorts.get_cohort(connection, cohort_slug)
         due = enrichment.histograms_due(connection, cohort.cohort_id, settings.histogram_max_age_days)
         known_count = enrichment.count_histograms(connection, cohort.cohort_id)
-    everything: list[FetchedHistogram] = []
-    batch: list[FetchedHistogram] = []
     changed_count = 0
     with (
         runs.enrichment_run(database_url, cohort.cohort_id, "histograms", run_id) as run,
@@ -65,7 +64,7 @@ def refresh_histograms(
             except (RetriableError, PermanentError) as error:
                 return FetchedHistogram(film.film_id, error=error)
 
-        def commit() -> None:
+        def commit(batch: Sequence[FetchedHistogram]) -> None:
             nonlocal changed_count
             changed_count += enrichment.store_histograms(connection, batch)
             for film in batch:
@@ -75,18 +74,8 @@ def refresh_histograms(
             run.films_count += sum(film.error is None for film in batch)
             run.failures_count += sum(film.error is not None for film in batch)
             progress.advance(len(batch))
-            everything.extend(batch)
-            batch.clear()
 
-        last_commit = time.monotonic()
-        try:
-            for _, fetched in in_parallel(fetch, due, settings.http_workers):
-                batch.append(fetched)
-                if len(batch) == BATCH_SIZE or time.monotonic() - last_commit > BATCH_SECONDS:
-                    commit()
-                    last_commit = time.monotonic()
-        finally:
-            commit()
+        everything = in_batches(fetch, due, settings.http_workers, commit)
         errors = [film.error for film in everything if film.error is not None]
         if len(due) >= FEW or not known_count:
             require_some_success("histograms", len(due), errors)

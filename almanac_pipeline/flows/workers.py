@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from itertools import islice
@@ -12,6 +13,10 @@ from almanac_pipeline.errors import AlmanacError, PermanentError, RetriableError
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+
+BATCH_SIZE = 50
+# At a polite pace fifty films take minutes, and what is not committed is asked for again after a kill.
+BATCH_SECONDS = 5.0
 
 
 class StoppedError(AlmanacError):
@@ -42,6 +47,38 @@ def in_parallel(
     finally:
         stopping.set()
         executor.shutdown(wait=True, cancel_futures=True)
+
+
+def in_batches(
+    work: Callable[[Item, threading.Event], Result],
+    items: Sequence[Item],
+    workers: int,
+    commit: Callable[[Sequence[Result]], None],
+) -> list[Result]:
+    """Like `in_parallel`, with the results handed to `commit` a batch at a time; returns them all.
+
+    A batch is full after 50 results or 5 seconds. What is finished is committed even if an
+    exception ends the work.
+    """
+    everything: list[Result] = []
+    batch: list[Result] = []
+    last_commit = time.monotonic()
+
+    def flush() -> None:
+        if batch:
+            commit(batch)
+            everything.extend(batch)
+            batch.clear()
+
+    try:
+        for _, result in in_parallel(work, items, workers):
+            batch.append(result)
+            if len(batch) == BATCH_SIZE or time.monotonic() - last_commit > BATCH_SECONDS:
+                flush()
+                last_commit = time.monotonic()
+    finally:
+        flush()
+    return everything
 
 
 def require_some_success(what: str, attempted: int, errors: Sequence[AlmanacError]) -> None:

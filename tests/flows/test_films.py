@@ -289,7 +289,7 @@ def test_what_concerns_the_whole_source_stops_the_run(enrich: Enrich, tmdb: Tmdb
 def test_a_killed_enrichment_goes_on_with_the_rest(
     enrich: Enrich, world: World, query: Query, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("almanac_pipeline.flows.films.BATCH_SIZE", 2)
+    monkeypatch.setattr("almanac_pipeline.flows.workers.BATCH_SIZE", 2)
 
     def kill(kind: str, key: str, page: int) -> None:
         if world.total_calls() == 6:
