@@ -26,6 +26,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             if os.environ.get("REQUIRE_SHARED"):
                 item.add_marker(pytest.mark.usefixtures("shared_dir"))
             else:
+                # Somebody who has only the project cannot have the saved pages; CI must have them.
                 item.add_marker(pytest.mark.skip(reason=reason))
 
 
