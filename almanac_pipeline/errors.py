@@ -35,6 +35,26 @@ class NotFoundError(PermanentError):
     """The member, film or page does not exist (404, or a page that says so)."""
 
 
+class RenamedError(PermanentError):
+    """The member has another name now; `username` is it."""
+
+    def __init__(self, message: str, *, username: str) -> None:
+        super().__init__(message)
+        self.username = username
+
+
+class PrivateError(PermanentError):
+    """The site itself says, on a page of its own, that this member's pages are not for us."""
+
+
+class ForgottenError(PermanentError):
+    """The member asked to be forgotten: nothing of theirs is read or stored."""
+
+
+class ImportFileError(PermanentError):
+    """A file cannot be imported; the message names file, row and what to do. Nothing of it was."""
+
+
 class WrongPageError(PermanentError):
     """A page came, but not the one asked for (other owner, other URL, no owner at all)."""
 
@@ -49,6 +69,10 @@ class BlockedError(AlmanacError):
 
 class PausedError(AlmanacError):
     """Fetching was switched off by an operator (`almanac pause`)."""
+
+
+class BudgetSpentError(PausedError):
+    """The host has been asked as often as it may be today; the next run goes on tomorrow."""
 
 
 class ConfigurationError(AlmanacError):

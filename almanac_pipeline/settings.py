@@ -82,6 +82,29 @@ class Settings(BaseSettings):
     http_workers: int = Field(default=8, ge=1, le=32, description="Requests under way at once, per run.")
     robots_max_age_hours: float = Field(default=24.0, ge=0, description="How long a robots.txt is believed.")
 
+    requests_per_day: int | None = Field(
+        default=None,
+        ge=1,
+        description="Requests per host and UTC day, over all processes. Unset: 10,000, and no limit for "
+        "loopback hosts.",
+    )
+
+    fresh_minutes: float | None = Field(
+        default=None,
+        ge=0,
+        description="A member synced within this time is not read again. Unset: 10; 0 for loopback hosts.",
+    )
+    likes_max_age_hours: float = Field(
+        default=24.0,
+        ge=0,
+        description="Without a sign of news, likes are looked at again after this time.",
+    )
+    overlap_pages: int = Field(
+        default=0,
+        ge=0,
+        le=20,
+        description="Pages read beyond the first known rating, against ties and shifting pages.",
+    )
     profile_max_age_hours: float = Field(
         default=24.0, ge=0, description="A profile (favourites) read within this time is not read again."
     )
@@ -100,14 +123,27 @@ class Settings(BaseSettings):
         description="A full snapshot below this share of what is stored removes nothing.",
     )
 
+    inbox: Path | None = Field(
+        default=None,
+        description="Folder that is watched for export ZIPs. Unset: `inbox` below the home folder.",
+    )
+    import_max_megabytes: int = Field(
+        default=200, ge=1, description="An export ZIP may unpack to this much; a larger one is refused."
+    )
+    volume_alert_factor: float = Field(
+        default=3.0,
+        gt=1,
+        description="A run with this many times the usual requests or changes raises an alert.",
+    )
+
     webserver_port: int = Field(
         default=3000, ge=1, le=65535, description="Dagster UI; a free one is taken if busy."
     )
 
-    @field_validator("home")
+    @field_validator("home", "inbox")
     @classmethod
-    def _absolute(cls, value: Path) -> Path:
-        return value.expanduser().absolute()
+    def _absolute(cls, value: Path | None) -> Path | None:
+        return value.expanduser().absolute() if value is not None else None
 
     @field_validator("database_url")
     @classmethod
@@ -136,6 +172,16 @@ class Settings(BaseSettings):
             dotenv_settings,
             TomlConfigSettingsSource(settings_cls),
         )
+
+    @property
+    def inbox_folder(self) -> Path:
+        """The folder that is watched for export ZIPs."""
+        return self.inbox or self.home / "inbox"
+
+    @property
+    def inspection_folder(self) -> Path:
+        """Where pages that could not be understood are kept for a person to look at."""
+        return self.home / "inspection"
 
     @property
     def dagster_home(self) -> Path:

@@ -1,0 +1,135 @@
+"""Every way in: exports, feeds, diaries, lists; who was renamed or forgotten; alerts and budgets.
+
+Revision: 0003, after 0002
+"""
+
+from alembic import op
+
+revision = "0003"
+down_revision = "0002"
+branch_labels = None
+depends_on = None
+
+RAW = """
+alter table raw.users add column feed_opted_in_at timestamptz;
+comment on column raw.users.feed_opted_in_at is 'Since when the member lets us read their RSS feed; null: not at all.';
+
+create table raw.user_aliases (
+    username text primary key check (username = lower(username) and username <> ''),
+    user_id bigint not null references raw.users on delete cascade,
+    until timestamptz not null default now()
+);
+comment on table raw.user_aliases is 'Names that a member had before; the present one is in raw.users.';
+
+alter table raw.rating_events add column as_of timestamptz;
+comment on column raw.rating_events.as_of is 'When the source said so: the time of an export or feed entry; seen_at is when we learned it.';
+
+alter table raw.diary_entries add column film_match text
+    check (film_match in ('id', 'name_year', 'ambiguous', 'unknown'));
+comment on column raw.diary_entries.film_match is 'How the film was found; ambiguous and unknown entries have none yet.';
+
+create table raw.lists (
+    list_id bigint generated always as identity primary key,
+    user_id bigint not null references raw.users,
+    source text not null check (source in ('export', 'api', 'pages', 'rss')),
+    source_key text not null,
+    name text not null,
+    published_on date,
+    is_ranked boolean not null default false,
+    first_seen_at timestamptz not null default now(),
+    updated_at timestamptz not null default now(),
+    removed_at timestamptz,
+    unique (user_id, source_key)
+);
+comment on table raw.lists is 'Lists of films that a member made. source_key is the list''s short id, else its slug.';
+create table raw.list_entries (
+    list_id bigint not null references raw.lists on delete cascade,
+    film_id bigint not null references raw.films,
+    list_position integer not null check (list_position > 0),
+    primary key (list_id, list_position)
+);
+create index list_entries_film on raw.list_entries (film_id);
+"""
+
+OPS = """
+alter table ops.user_scrape_state drop constraint user_scrape_state_subject_check;
+alter table ops.user_scrape_state add constraint user_scrape_state_subject_check
+    check (subject in ('following', 'followers', 'profile', 'ratings', 'likes', 'diary', 'watchlist', 'lists', 'feed'));
+alter table ops.user_scrape_state
+    add column known_as_of timestamptz,
+    add column known_source text check (known_source in ('export', 'api', 'pages', 'rss'));
+comment on column ops.user_scrape_state.known_as_of is 'Up to when all of the subject is known, by any source: what is older changes nothing.';
+
+alter table ops.staged_items drop constraint staged_items_subject_check;
+alter table ops.staged_items add constraint staged_items_subject_check
+    check (subject in ('ratings', 'likes', 'diary', 'watchlist'));
+alter table ops.staged_items
+    add column viewing_id text,
+    add column watched_on date,
+    add column rewatch boolean,
+    add column has_review boolean;
+
+alter table ops.scrape_runs drop constraint scrape_runs_subject_check;
+alter table ops.scrape_runs add constraint scrape_runs_subject_check
+    check (subject in ('members', 'ratings', 'likes', 'diary', 'watchlist', 'feed', 'import'));
+
+create table ops.scrape_run_members (
+    scrape_run_id bigint not null references ops.scrape_runs on delete cascade,
+    user_id bigint not null references raw.users on delete cascade,
+    outcome text not null,
+    pages_count integer not null default 0,
+    requests_count integer not null default 0,
+    rows_seen integer not null default 0,
+    rows_changed integer not null default 0,
+    rows_removed integer not null default 0,
+    milliseconds integer not null default 0,
+    error_sample text,
+    primary key (scrape_run_id, user_id)
+);
+comment on table ops.scrape_run_members is 'What a run did for each member.';
+
+create table ops.alerts (
+    alert_id bigint generated always as identity primary key,
+    kind text not null,
+    subject text not null,
+    message text not null,
+    cohort_id bigint references raw.cohorts on delete cascade,
+    user_id bigint references raw.users on delete cascade,
+    raised_at timestamptz not null default now(),
+    last_seen_at timestamptz not null default now(),
+    times_seen integer not null default 1,
+    resolved_at timestamptz
+);
+create unique index alerts_open on ops.alerts (kind, subject) where resolved_at is null;
+comment on table ops.alerts is 'What an operator should know: one open row per kind and subject. No member names: user_id.';
+
+create table ops.imports (
+    import_id bigint generated always as identity primary key,
+    content_sha256 bytea not null,
+    user_id bigint not null references raw.users on delete cascade,
+    scrape_run_id bigint references ops.scrape_runs on delete set null,
+    as_of timestamptz not null,
+    imported_at timestamptz not null default now(),
+    rows_by_file jsonb not null default '{}',
+    unique (content_sha256, user_id)
+);
+comment on table ops.imports is 'Export files that were imported, by the hash of their content.';
+
+alter table ops.http_hosts
+    add column budget_day date,
+    add column requests_of_day integer not null default 0;
+comment on column ops.http_hosts.requests_of_day is 'Requests made on budget_day (UTC).';
+
+create table ops.forgotten_members (
+    identity_hash bytea primary key,
+    forgotten_at timestamptz not null default now()
+);
+comment on table ops.forgotten_members is 'Who asked to be forgotten: salted hashes of user names and ids, so that they stay out and cannot be read here.';
+create table ops.salts (name text primary key, salt bytea not null);
+insert into ops.salts values ('forgotten', sha256(uuid_send(gen_random_uuid()) || uuid_send(gen_random_uuid())));
+"""
+
+
+def upgrade() -> None:
+    op.execute(RAW)
+    op.execute(OPS)
