@@ -75,7 +75,8 @@ def _half_stars(value: Any) -> int:
 
 def _rate(world: World, entry: Entry) -> list[Effect]:
     member, film, rating = _member(world, entry), _film(world, entry), _half_stars(entry["rating"])
-    return [lambda at: world.set_rating(member, film, rating, at)]
+    given = None if entry.get("at") is None else int(entry["at"])
+    return [lambda at: world.set_rating(member, film, rating, at if given is None else given)]
 
 
 def _unrate(world: World, entry: Entry) -> list[Effect]:

@@ -38,6 +38,9 @@ def sandbox(
     member_ids: Annotated[
         str | None, typer.Option(help="With --movielens: exactly these people, e.g. 3,17.")
     ] = None,
+    until: Annotated[
+        int | None, typer.Option(help="With --movielens: only what was rated by then (Unix seconds).")
+    ] = None,
     markup: Annotated[Markup, typer.Option(help="Era of the pages' markup.")] = "2026",
     histogram: Annotated[
         HistogramMarkup | None, typer.Option(help="Markup of rating histograms; by default that of the era.")
@@ -70,9 +73,9 @@ def sandbox(
 
     world: GeneratedWorld | MovieLensWorld
     if movielens is not None:
-        world = MovieLensWorld(str(movielens), members, _ids(member_ids))
-    elif member_ids is not None:
-        raise ConfigurationError("--member-ids needs --movielens")
+        world = MovieLensWorld(str(movielens), members, _ids(member_ids), until)
+    elif member_ids is not None or until is not None:
+        raise ConfigurationError("--member-ids and --until need --movielens")
     else:
         world = GeneratedWorld(seed, members, films, ratings)
     options = SandboxOptions(markup, histogram, robots, tmdb_token, tmdb_limit, latency_ms, crlf)

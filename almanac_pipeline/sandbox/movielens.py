@@ -46,8 +46,11 @@ def load(choice: MovieLensWorld) -> World:
     half_stars = np.rint(table[:, 2] * 2).astype(np.int64)
 
     chosen = _choose(np.unique(people).tolist(), choice.members, choice.member_ids)
+    joined = {person: int(times[people == person].min()) for person in chosen}
+    now = int(times.max()) + DAY if choice.until is None else choice.until
+    happened = times <= now
+    people, movies, times, half_stars = (column[happened] for column in (people, movies, times, half_stars))
     films = _films(folder, movies, half_stars)
-    now = int(times.max()) + DAY
     members = {}
     for person in chosen:
         rows = np.flatnonzero(people == person)
@@ -55,13 +58,13 @@ def load(choice: MovieLensWorld) -> World:
             number=MEMBER_NUMBERS + person,
             username=f"ml-{person}",
             display_name=f"ml-{person}",
-            joined_at=int(times[rows].min()),
+            joined_at=joined[person],
         )
         for row in rows:
             at = int(times[row])
             member.opinions[int(movies[row])] = Opinion(int(half_stars[row]), at, None, at)
         members[member.key] = member
-    circle = Member(MEMBER_NUMBERS, SEED_MEMBER, SEED_MEMBER, int(times.min()))
+    circle = Member(MEMBER_NUMBERS, SEED_MEMBER, SEED_MEMBER, min(joined.values()))
     # Following pages show the newest first; later ids were followed earlier, so that the lowest id leads.
     circle.following = {f"ml-{person}": now - DAY - place for place, person in enumerate(chosen)}
     members[circle.key] = circle

@@ -30,6 +30,8 @@ class MovieLensWorld:
     folder: str
     members: int = 25
     member_ids: tuple[int, ...] = ()
+    until: int | None = None
+    """Only what was rated by this moment (Unix seconds) has happened; None means everything."""
 
 
 @dataclass(frozen=True)
@@ -81,6 +83,7 @@ class SandboxConfig:
             given |= {
                 "movielens": self.world.folder,
                 "member-ids": ",".join(map(str, self.world.member_ids)) or None,
+                "until": self.world.until,
             }
         else:
             given |= {"seed": self.world.seed, "films": self.world.films, "ratings": self.world.ratings}
