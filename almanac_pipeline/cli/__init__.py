@@ -12,6 +12,7 @@ import typer
 
 from almanac_pipeline import __version__
 from almanac_pipeline.cli import (
+    alerts,
     cohort,
     db,
     demo,
@@ -51,6 +52,7 @@ app.command()(fetching.unblock)
 app.command()(parse.parse)
 app.command()(doctor.doctor)
 app.command()(docs.docs)
+app.add_typer(alerts.app, name="alerts")
 app.add_typer(db.app, name="db")
 app.add_typer(cohort.app, name="cohort")
 app.add_typer(stats.app, name="stats")

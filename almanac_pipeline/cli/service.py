@@ -53,6 +53,7 @@ def status() -> None:
     """
     from almanac_pipeline.services import Services
     from almanac_pipeline.settings import get_settings
+    from almanac_pipeline.warehouse.alerts import open_alerts
     from almanac_pipeline.warehouse.connection import connect_to, describe, running_database_url
     from almanac_pipeline.warehouse.marts import cohort_overview
     from almanac_pipeline.warehouse.migrate import current_revision
@@ -69,6 +70,8 @@ def status() -> None:
         if current_revision(url) is None:
             console.print("           not set up yet: `almanac db migrate`")
             return
+        if count := len(open_alerts(connection)):
+            console.print(f"alerts     {count} open: `almanac alerts` says what to do", highlight=False)
         table = plain_table("cohort", "status", "members>", "ratings>", "last published (UTC)")
         for row in cohort_overview(connection):
             published = f"{row.published_at:%Y-%m-%d %H:%M}" if row.published_at else "never"

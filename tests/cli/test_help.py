@@ -54,7 +54,12 @@ def test_every_option_is_explained(path: tuple[str, ...]) -> None:
         assert getattr(parameter, "help", None), f"{' '.join(path)}: {parameter.name}"
 
 
-@pytest.mark.parametrize("path", [path for path in NODES if path not in COMMANDS], ids=" ".join)
+@pytest.mark.parametrize(
+    "path",
+    # `almanac alerts` alone lists them.
+    [path for path in NODES if path not in COMMANDS and path != ("alerts",)],
+    ids=" ".join,
+)
 def test_a_group_without_a_command_shows_its_help(path: tuple[str, ...], almanac: Almanac) -> None:
     outcome = almanac(*path)
     assert outcome.code == 2

@@ -102,6 +102,15 @@ create table ops.alerts (
 );
 create unique index alerts_open on ops.alerts (kind, subject) where resolved_at is null;
 comment on table ops.alerts is 'What an operator should know: one open row per kind and subject. No member names: user_id.';
+create function ops.raise_alert(
+    a_kind text, a_subject text, a_message text, a_cohort_id bigint default null, a_user_id bigint default null
+) returns void language sql as $$
+    insert into ops.alerts (kind, subject, message, cohort_id, user_id)
+    values (a_kind, a_subject, a_message, a_cohort_id, a_user_id)
+    on conflict (kind, subject) where resolved_at is null do update
+        set message = excluded.message, last_seen_at = now(), times_seen = alerts.times_seen + 1
+$$;
+comment on function ops.raise_alert is 'The one way to raise an alert, for Python of any room and for SQL.';
 
 create table ops.imports (
     import_id bigint generated always as identity primary key,
@@ -127,6 +136,10 @@ create table ops.forgotten_members (
 comment on table ops.forgotten_members is 'Who asked to be forgotten: salted hashes of user names and ids, so that they stay out and cannot be read here.';
 create table ops.salts (name text primary key, salt bytea not null);
 insert into ops.salts values ('forgotten', sha256(uuid_send(gen_random_uuid()) || uuid_send(gen_random_uuid())));
+create function ops.identity_hash(kind text, value text) returns bytea language sql stable as $$
+    select sha256(salt || convert_to(kind || ':' || value, 'UTF8')) from ops.salts where name = 'forgotten'
+$$;
+comment on function ops.identity_hash is 'What ops.forgotten_members holds of a lower-case user name (kind username) or an id (kind lid).';
 """
 
 

@@ -1,0 +1,148 @@
+"""What an operator should know: raising, resolving and listing alerts, and the rule about volume.
+
+One row is open per kind and subject; what is raised again counts up. Alerts hold no member names,
+only user_id; the name is joined when they are listed. What each kind means and what to do about it
+stands in docs/operations.md. The HTTP client raises `blocked` and `budget` itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from statistics import median
+from typing import Literal
+
+import psycopg
+from psycopg.rows import class_row
+from psycopg.sql import SQL, Identifier
+
+from almanac_pipeline.warehouse.runs import Run
+
+AlertKind = Literal["blocked", "suspicious", "feed_gap", "volume", "layout", "budget"]
+
+# Fewer runs than these say nothing of what is usual.
+MINIMUM_EARLIER_RUNS = 5
+USUAL_DAYS = 30
+# Below these a rise is a member who joined or an evening of logging, whatever the factor.
+VOLUME_FLOORS = {"requests_count": 200, "rows_changed": 1_000}
+_VOLUME_WORDS = {"requests_count": "requests", "rows_changed": "changed rows"}
+# A full read on its cadence grows by a little each time.
+LARGEST_SHARE = 1.25
+
+
+@dataclass(frozen=True, slots=True)
+class Alert:
+    """An open alert. `username` and `cohort` are joined for the operator's own terminal."""
+
+    alert_id: int
+    kind: AlertKind
+    subject: str
+    message: str
+    username: str | None
+    cohort: str | None
+    raised_at: datetime
+    last_seen_at: datetime
+    times_seen: int
+
+
+def raise_alert(
+    connection: psycopg.Connection,
+    kind: AlertKind,
+    subject: str,
+    message: str,
+    *,
+    cohort_id: int | None = None,
+    user_id: int | None = None,
+) -> None:
+    """Open an alert, or count up the one that is open for this kind and subject.
+
+    Part of the caller's transaction: what is rolled back was not raised. `subject` says what it is
+    about and is the same each time (a host, "friends ratings", "member 17 likes"); neither it nor
+    `message` holds a member's name.
+    """
+    connection.execute(
+        "select ops.raise_alert(%s, %s, %s, %s, %s)", [kind, subject, message, cohort_id, user_id]
+    )
+
+
+def resolve_alerts(connection: psycopg.Connection, kind: AlertKind, subject: str) -> bool:
+    """Close the alert of this kind and subject, in the caller's transaction; whether one was open."""
+    return _close(connection, SQL("kind = %s and subject = %s"), [kind, subject])
+
+
+def resolve_alert(connection: psycopg.Connection, alert_id: int) -> bool:
+    """An operator's word that this alert is dealt with. Commits; whether it was open."""
+    was_open = _close(connection, SQL("alert_id = %s"), [alert_id])
+    connection.commit()
+    return was_open
+
+
+def open_alerts(connection: psycopg.Connection) -> list[Alert]:
+    """The alerts that nobody has dealt with, newest first."""
+    with connection.cursor(row_factory=class_row(Alert)) as cursor:
+        return cursor.execute(
+            """
+            select alert_id, kind, subject, message, users.username, cohorts.slug as cohort,
+                raised_at, last_seen_at, times_seen
+            from ops.alerts
+            left join raw.users using (user_id)
+            left join raw.cohorts using (cohort_id)
+            where resolved_at is null
+            order by last_seen_at desc, alert_id desc
+            """
+        ).fetchall()
+
+
+def check_volume(connection: psycopg.Connection, run: Run, factor: float) -> None:
+    """Raise `volume` if a run asked or changed far more than is usual for its cohort and subject.
+
+    Usual is what the succeeded runs of the last 30 days did. Resolves the alert once a run is as
+    usual again. `run` must have its counts; whether its row is closed does not matter.
+    """
+    table, key = Identifier("ops", f"{run.kind}_runs"), Identifier(f"{run.kind}_run_id")
+    row = connection.execute(
+        SQL(
+            "select cohort_id, subject, slug from {} join raw.cohorts using (cohort_id) where {} = %s"
+        ).format(table, key),
+        [run.run_id],
+    ).fetchone()
+    if row is None:  # a run of no cohort has nothing to be compared with
+        return
+    cohort_id, subject, slug = row
+    measures = ["requests_count"] + (["rows_changed"] if run.kind == "scrape" else [])
+    earlier = connection.execute(
+        SQL(
+            "select {} from {} where cohort_id = %s and subject = %s and status = 'succeeded'"
+            " and {} <> %s and started_at > now() - make_interval(days => %s)"
+        ).format(SQL(", ").join(map(Identifier, measures)), table, key),
+        [cohort_id, subject, run.run_id, USUAL_DAYS],
+    ).fetchall()
+    rises, as_usual = [], True
+    for position, measure in enumerate(measures):
+        counts, count = [row[position] for row in earlier], getattr(run, measure)
+        if is_unusual(count, counts, factor=factor, floor=VOLUME_FLOORS[measure]):
+            rises.append(f"{count:,} {_VOLUME_WORDS[measure]}, usual are {median(counts):,.0f}")
+        elif counts and count > factor * median(counts) and count >= VOLUME_FLOORS[measure]:
+            as_usual = False
+    if rises:
+        message = f"run {run.run_id} of {subject}: {'; '.join(rises)}"
+        raise_alert(connection, "volume", f"{slug} {subject}", message, cohort_id=cohort_id)
+    elif as_usual:
+        resolve_alerts(connection, "volume", f"{slug} {subject}")
+
+
+def is_unusual(count: int, earlier: Sequence[int], *, factor: float, floor: int) -> bool:
+    """Whether `count` rises above what earlier runs did: `factor` times their median and all of them.
+
+    Their largest counts too, because a full read on a cadence is no news. Fewer than five earlier
+    runs or a count below `floor` say nothing.
+    """
+    if len(earlier) < MINIMUM_EARLIER_RUNS or count < floor:
+        return False
+    return count > factor * median(earlier) and count > LARGEST_SHARE * max(earlier)
+
+
+def _close(connection: psycopg.Connection, which: SQL, values: list[object]) -> bool:
+    query = SQL("update ops.alerts set resolved_at = now() where resolved_at is null and {}").format(which)
+    return connection.execute(query, values).rowcount > 0
