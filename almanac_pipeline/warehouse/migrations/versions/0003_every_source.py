@@ -13,6 +13,8 @@ depends_on = None
 RAW = """
 alter table raw.users add column feed_opted_in_at timestamptz;
 comment on column raw.users.feed_opted_in_at is 'Since when the member lets us read their RSS feed; null: not at all.';
+alter table raw.users add column listed_likes_count integer, add column listed_at timestamptz;
+comment on column raw.users.listed_likes_count is 'Films liked, as a following or followers page showed beside the name at listed_at.';
 
 create table raw.user_aliases (
     username text primary key check (username = lower(username) and username <> ''),
@@ -57,8 +59,10 @@ alter table ops.user_scrape_state add constraint user_scrape_state_subject_check
     check (subject in ('following', 'followers', 'profile', 'ratings', 'likes', 'diary', 'watchlist', 'lists', 'feed'));
 alter table ops.user_scrape_state
     add column known_as_of timestamptz,
-    add column known_source text check (known_source in ('export', 'api', 'pages', 'rss'));
+    add column known_source text check (known_source in ('export', 'api', 'pages', 'rss')),
+    add column listed_count integer;
 comment on column ops.user_scrape_state.known_as_of is 'Up to when all of the subject is known, by any source: what is older changes nothing.';
+comment on column ops.user_scrape_state.listed_count is 'raw.users.listed_likes_count when the subject was last read: another count now is a sign of news.';
 
 alter table ops.staged_items drop constraint staged_items_subject_check;
 alter table ops.staged_items add constraint staged_items_subject_check
