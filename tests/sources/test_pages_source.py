@@ -211,23 +211,31 @@ def test_a_histogram_elsewhere_is_not_fetched(path: str, source: PagesSource) ->
         source.read_histogram(path)
 
 
-def grid_page(number: int, slugs: list[str], next_page: int | None, total: int | None = None) -> Answer:
+def grid_page(
+    number: int,
+    slugs: list[str],
+    next_page: int | None,
+    total: int | None = None,
+    last_page: int | None = None,
+) -> Answer:
     """A small page of films in today's markup."""
     path = "/ann/films/rated/.5-5/" + (f"page/{number}/" if number > 1 else "")
     items = "".join(
         f'<li class="griditem"><div class="react-component" data-component-class="LazyPoster" '
-        f'data-item-name="{slug} (2001)" data-item-slug="{slug}" data-item-link="/film/{slug}/"></div>'
+        f'data-item-name="{slug} (2001)" data-item-slug="{slug}" data-item-link="/film/{slug}/" '
+        f'data-postered-identifier=\'{{"lid":"L{slug}","uid":"film:{10 * number + place}"}}\'></div>'
         f'<p class="poster-viewingdata"><span class="rating -micro -darker rated-8"></span></p></li>'
-        for slug in slugs
+        for place, slug in enumerate(slugs)
     )
     link = f'<a class="next" href="/ann/films/rated/.5-5/page/{next_page}/">Older</a>' if next_page else ""
+    numbers = f'<ul><li class="paginate-page">{last_page}</li></ul>' if last_page else ""
     heading = f'<h1 class="section-heading"><span class="tooltip" title="{total} films"></span></h1>'
     body = (
         f'<!DOCTYPE html><html><head><title>Films</title><meta property="og:url" '
         f'content="https://letterboxd.com{path}"></head><body class="films-watched" data-owner="Ann">'
         f'<div id="content-nav">{heading if total is not None else ""}</div>'
         f'<div class="poster-grid"><ul class="grid">{items}</ul></div>'
-        f'<div class="pagination"><div class="paginate-nextprev">{link}</div></div></body></html>'
+        f'<div class="pagination"><div class="paginate-nextprev">{link}</div>{numbers}</div></body></html>'
     )
     return Answer(body=body.encode())
 
@@ -265,16 +273,41 @@ def test_a_link_that_skips_a_page_is_refused(client: PoliteClient, site: FakeSit
 def test_a_full_page_whose_next_link_is_gone_is_not_taken_for_the_last(
     client: PoliteClient, site: FakeSite
 ) -> None:
-    script(site, grid_page(1, [f"film-{number}" for number in range(72)], None, total=100))
+    full = [f"film-{number}" for number in range(72)]
+    script(site, grid_page(1, full, None, total=100), grid_page(2, ["a"], None, total=100))
     with pytest.raises(LayoutChangedError, match="no link to the next"):
         list(PagesSource(client, site.url).read_grid("ann", "rated"))
 
 
-def test_films_that_are_announced_but_not_shown_are_a_changed_layout(
+def test_a_rated_grid_may_state_the_number_of_all_watched_films(client: PoliteClient, site: FakeSite) -> None:
+    script(site, grid_page(1, ["a", "b"], None, total=925))
+    [page] = PagesSource(client, site.url).read_grid("ann", "rated")
+    assert len(page.items) == 2
+
+
+def test_a_full_rated_grid_that_states_all_watched_films_costs_one_look_behind_it(
+    client: PoliteClient, site: FakeSite
+) -> None:
+    full = [f"film-{number}" for number in range(72)]
+    script(site, grid_page(1, full, None, total=925), grid_page(2, [], None, total=925))
+    [page] = PagesSource(client, site.url).read_grid("ann", "rated")
+    assert len(page.items) == 72
+    assert len(site.paths()) == 2
+
+
+def test_a_member_who_watched_films_and_rated_none_has_an_empty_rated_grid(
     client: PoliteClient, site: FakeSite
 ) -> None:
     script(site, grid_page(1, [], None, total=10))
-    with pytest.raises(LayoutChangedError):
+    [page] = PagesSource(client, site.url).read_grid("ann", "rated")
+    assert page.items == ()
+
+
+def test_a_last_page_before_the_stated_last_one_is_a_changed_layout(
+    client: PoliteClient, site: FakeSite
+) -> None:
+    script(site, grid_page(1, ["a", "b"], None, last_page=3))
+    with pytest.raises(LayoutChangedError, match="no link to the next"):
         list(PagesSource(client, site.url).read_grid("ann", "rated"))
 
 

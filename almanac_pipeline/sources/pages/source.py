@@ -11,9 +11,12 @@ from collections.abc import Callable, Iterator
 from typing import TypeVar
 from urllib.parse import quote
 
-from almanac_pipeline.errors import LayoutChangedError, PermanentError, WrongPageError
+from almanac_pipeline.errors import LayoutChangedError, PermanentError, RenamedError, WrongPageError
 from almanac_pipeline.http.client import PoliteClient, Response
+from almanac_pipeline.sources.pages.canary import Canary
 from almanac_pipeline.sources.pages.parsers import (
+    parse_diary,
+    parse_film_json,
     parse_film_page,
     parse_grid,
     parse_histogram,
@@ -21,23 +24,66 @@ from almanac_pipeline.sources.pages.parsers import (
     parse_profile,
     require_page,
 )
+from almanac_pipeline.sources.pages.parsers.text import path_segments
 from almanac_pipeline.sources.policy import require_page_fetching
-from almanac_pipeline.sources.protocol import Grid
-from almanac_pipeline.sources.records import FilmGrid, FilmPage, Histogram, PeoplePage, ProfilePage
+from almanac_pipeline.sources.protocol import Circle, FilmRelation, Grid, PageClass, PersonRole
+from almanac_pipeline.sources.records import (
+    DiaryPage,
+    FilmGrid,
+    FilmJson,
+    FilmPage,
+    Histogram,
+    PeoplePage,
+    ProfilePage,
+)
 
-FILMS_PER_PAGE = 72
-PEOPLE_PER_PAGE = 25
+PAGE_SIZES: dict[PageClass, int] = {
+    "rated": 72,
+    "rated_by_date": 72,
+    "likes": 72,
+    "likes_unrated": 72,
+    "following": 25,
+    "followers": 25,
+    "members": 25,
+    "fans": 25,
+    "diary": 50,
+    "watchlist": 28,
+    "list": 100,
+}
+"""How many items a full page shows, for the kinds that go on over several pages."""
 
-_GRID_PATHS: dict[Grid, str] = {
-    "rated": "films/rated/.5-5/",
-    "rated_by_date": "films/rated/.5-5/by/rated-date/",
-    "likes": "likes/films/",
-    "likes_unrated": "likes/films/rated/none/",
+_PATHS: dict[PageClass, str] = {
+    "profile": "/{owner}/",
+    "rated": "/{owner}/films/rated/.5-5/",
+    "rated_by_date": "/{owner}/films/rated/.5-5/by/rated-date/",
+    "likes": "/{owner}/likes/films/",
+    "likes_unrated": "/{owner}/likes/films/rated/none/",
+    "following": "/{owner}/following/",
+    "followers": "/{owner}/followers/",
+    "diary": "/{owner}/diary/",
+    "watchlist": "/{owner}/watchlist/",
+    "list": "/{owner}/list/{slug}/",
+    "film": "/film/{slug}/",
+    "film_json": "/film/{slug}/json/",
+    "members": "/film/{slug}/members/",
+    "fans": "/film/{slug}/fans/",
+    "histogram": "/csi/film/{slug}/rating-histogram/",
+    "person": "/{role}/{slug}/",
+}
+# Views of a part of a list, which may state the total of the whole of it.
+_FILTERED: frozenset[PageClass] = frozenset(("rated", "rated_by_date", "likes_unrated"))
+# What a page must be, where its kind has another name among the records.
+_RECORD_KINDS: dict[PageClass, str] = {
+    "rated": "films",
+    "rated_by_date": "films",
+    "likes_unrated": "likes",
+    "fans": "members",
 }
 _USERNAME = re.compile(r"[a-z0-9_-]{1,40}", re.IGNORECASE)
 _SLUG = re.compile(r"[^\s/?#\\%]{1,300}")
 
-Walked = TypeVar("Walked", FilmGrid, PeoplePage)
+Walked = TypeVar("Walked", FilmGrid, PeoplePage, DiaryPage)
+Page = TypeVar("Page", FilmGrid, PeoplePage, DiaryPage, ProfilePage, FilmPage)
 Parsed = TypeVar("Parsed")
 
 
@@ -46,8 +92,8 @@ class PagesSource:
 
     name = "pages"
 
-    def __init__(self, client: PoliteClient, base_url: str) -> None:
-        """Read from `base_url`, e.g. https://letterboxd.com.
+    def __init__(self, client: PoliteClient, base_url: str, canary: Canary | None = None) -> None:
+        """Read from `base_url`, e.g. https://letterboxd.com. `canary` counts over a run what its pages show.
 
         Raises:
             ConfigurationError: the operator has not stated that pages may be fetched from there.
@@ -55,55 +101,62 @@ class PagesSource:
         require_page_fetching(client.settings, base_url)
         self._client = client
         self._base_url = base_url.rstrip("/")
+        self._canary = canary or Canary()
 
-    def permits(self, grid: Grid) -> bool:
-        """Whether robots.txt allows this kind of grid, for anybody's."""
-        return self._client.allows(f"{self._base_url}/member/{_GRID_PATHS[grid]}")
-
-    def read_following(self, username: str) -> Iterator[PeoplePage]:
-        """The pages of the people that `username` follows, fetched as they are asked for."""
-        owner = _username(username)
-
-        def fetch(number: int) -> PeoplePage:
-            path = _numbered(f"/{owner}/following/", number)
-            page = self._fetch(path, "following", parse_people)
-            require_page(page, kind="following", path=path, owner=owner)
-            return page
-
-        return _walk(fetch, lambda page: tuple(row.username for row in page.people), 1, PEOPLE_PER_PAGE)
+    def permits(self, page_class: PageClass) -> bool:
+        """Whether robots.txt allows this kind of page, for anybody's and with all that follow it."""
+        path = _PATHS[page_class].format(owner="member", slug="some-name", role="director")
+        paths = [path, _numbered(page_class, path, 2)] if page_class in PAGE_SIZES else [path]
+        return all(self._client.allows(f"{self._base_url}{each}") for each in paths)
 
     def read_profile(self, username: str) -> ProfilePage:
         """The member's front page."""
         owner = _username(username)
-        path = f"/{owner}/"
-        page = self._fetch(path, "profile", parse_profile)
-        require_page(page, kind="profile", path=path, owner=owner)
-        return page
+        return self._page("profile", _PATHS["profile"].format(owner=owner), parse_profile, owner)
 
     def read_grid(self, username: str, grid: Grid, *, first_page: int = 1) -> Iterator[FilmGrid]:
         """The pages of one grid from `first_page` on, fetched as they are asked for.
 
         Ends after the page that says it is the last; a first page past the end is one empty page.
         """
+        return self._films_of(username, grid, first_page)
+
+    def read_following(self, username: str) -> Iterator[PeoplePage]:
+        """The pages of the people that `username` follows, fetched as they are asked for."""
+        return self._people_of(username, "following")
+
+    def read_followers(self, username: str) -> Iterator[PeoplePage]:
+        """The pages of the people who follow `username`, fetched as they are asked for."""
+        return self._people_of(username, "followers")
+
+    def read_diary(self, username: str, *, first_page: int = 1) -> Iterator[DiaryPage]:
+        """The pages of the member's diary from `first_page` on, the latest evening first."""
         owner = _username(username)
-        kind = "likes" if grid in ("likes", "likes_unrated") else "films"
+        path = _PATHS["diary"].format(owner=owner)
+        return self._walk("diary", path, parse_diary, _viewings, first_page, owner)
 
-        def fetch(number: int) -> FilmGrid:
-            path = _numbered(f"/{owner}/{_GRID_PATHS[grid]}", number)
-            page = self._fetch(path, grid, parse_grid)
-            require_page(page, kind=kind, path=path, owner=owner)
-            return page
+    def read_watchlist(self, username: str, *, first_page: int = 1) -> Iterator[FilmGrid]:
+        """The pages of what the member wants to see from `first_page` on, the newest wish first."""
+        return self._films_of(username, "watchlist", first_page)
 
-        return _walk(fetch, lambda page: tuple(item.slug for item in page.items), first_page, FILMS_PER_PAGE)
+    def read_list(self, username: str, slug: str) -> Iterator[FilmGrid]:
+        """The pages of a list that the member made, in the list's order."""
+        owner = _username(username)
+        path = _PATHS["list"].format(owner=owner, slug=_slug(slug))
+        return self._walk("list", path, parse_grid, _slugs, 1, owner)
 
     def read_film(self, slug: str) -> FilmPage:
         """A film's own page. Its `slug` is the page's own, which may not be the one asked for."""
-        if not _SLUG.fullmatch(slug) or slug in (".", ".."):
-            raise PermanentError("a film's slug must be one part of a path")
-        path = f"/film/{quote(slug, safe=':')}/"
-        page = self._fetch(path, "film", parse_film_page)
-        require_page(page, kind="film", path=path)
-        return page
+        return self._page("film", _PATHS["film"].format(slug=_slug(slug)), parse_film_page)
+
+    def read_film_json(self, slug: str) -> FilmJson:
+        """The small document beside a film's page. Its `slug` may not be the one asked for."""
+        return self._fetch(_PATHS["film_json"].format(slug=_slug(slug)), "film_json", parse_film_json)
+
+    def read_film_people(self, slug: str, relation: FilmRelation) -> Iterator[PeoplePage]:
+        """The pages of who has seen a film, or of its fans, fetched as they are asked for."""
+        path = _PATHS[relation].format(slug=_slug(slug))
+        return self._walk(relation, path, parse_people, _usernames, 1, None)
 
     def read_histogram(self, path: str) -> Histogram | None:
         """The fragment at `FilmPage.histogram_url`; None where the site answers a blank body."""
@@ -111,7 +164,66 @@ class PagesSource:
             raise LayoutChangedError("a film's histogram is at an address that we do not know")
         return self._fetch(path, "histogram", parse_histogram)
 
-    def _fetch(self, path: str, path_class: str, parse: Callable[[bytes], Parsed]) -> Parsed:
+    def read_person(self, role: PersonRole, slug: str) -> FilmGrid:
+        """The films of a person in that role, which the site shows on one page.
+
+        Raises:
+            LayoutChangedError: the page goes on, which none did.
+        """
+        page = self._page("person", _PATHS["person"].format(role=role, slug=_slug(slug)), parse_grid)
+        if page.next_page is not None:
+            raise LayoutChangedError("a person's films go on over a second page")
+        return page
+
+    def _films_of(self, username: str, page_class: PageClass, first_page: int) -> Iterator[FilmGrid]:
+        owner = _username(username)
+        path = _PATHS[page_class].format(owner=owner)
+        return self._walk(page_class, path, parse_grid, _slugs, first_page, owner)
+
+    def _people_of(self, username: str, circle: Circle) -> Iterator[PeoplePage]:
+        owner = _username(username)
+        path = _PATHS[circle].format(owner=owner)
+        return self._walk(circle, path, parse_people, _usernames, 1, owner)
+
+    def _walk(
+        self,
+        page_class: PageClass,
+        path: str,
+        parse: Callable[[bytes], Walked],
+        keys_of: Callable[[Walked], tuple[str, ...]],
+        first_page: int,
+        owner: str | None,
+    ) -> Iterator[Walked]:
+        """The pages of a kind that goes on over several, each checked to be the one asked for."""
+
+        def fetch(number: int) -> Walked:
+            return self._page(page_class, _numbered(page_class, path, number), parse, owner)
+
+        return _walk(fetch, keys_of, first_page, PAGE_SIZES[page_class], page_class in _FILTERED)
+
+    def _page(
+        self, page_class: PageClass, path: str, parse: Callable[[bytes], Page], owner: str | None = None
+    ) -> Page:
+        """One page, checked to be of that kind, address and owner, and to show what such pages show.
+
+        Raises:
+            RenamedError: the site led to the same page of a member of another name.
+            WrongPageError: it is another page.
+            LayoutDriftError: its items lack what such items have.
+        """
+
+        def read(response: Response) -> tuple[Page, Response]:
+            return parse(response.body), response
+
+        page, response = self._client.get_as(f"{self._base_url}{path}", parse=read, path_class=page_class)
+        if owner is not None:
+            _require_same_name(owner, path, response.url, getattr(page, "owner", None))
+        require_page(page, kind=_RECORD_KINDS.get(page_class, page_class), path=path, owner=owner)
+        if isinstance(page, (FilmGrid, DiaryPage, FilmPage)):
+            self._canary.check(page, response.body)
+        return page
+
+    def _fetch(self, path: str, path_class: PageClass, parse: Callable[[bytes], Parsed]) -> Parsed:
         def read(response: Response) -> Parsed:
             return parse(response.body)
 
@@ -119,9 +231,16 @@ class PagesSource:
 
 
 def _walk(
-    fetch: Callable[[int], Walked], keys_of: Callable[[Walked], tuple[str, ...]], number: int, page_size: int
+    fetch: Callable[[int], Walked],
+    keys_of: Callable[[Walked], tuple[str, ...]],
+    number: int,
+    page_size: int,
+    is_filtered: bool,
 ) -> Iterator[Walked]:
     """Pages from `number` on, until one says that it is the last. `fetch` has checked the number of the next.
+
+    A filtered view may state the total of what it is a part of, so a total alone proves nothing:
+    where a full last page states more than was shown, the page behind it is looked at.
 
     Raises:
         LayoutChangedError: a page contradicts its own counts or links.
@@ -133,14 +252,16 @@ def _walk(
         keys = keys_of(page)
         if keys in seen:
             raise WrongPageError(f"page {number} is the same as an earlier one")
+        total, last_page = page.total or 0, getattr(page, "last_page", None) or 0
         if keys:
             seen.add(keys)
-        elif page.next_page is not None or (number == 1 and page.total):
+        elif page.next_page is not None or (number == 1 and total and not is_filtered):
             raise LayoutChangedError(f"page {number} shows nothing although it says that there is more")
         if page.next_page is None:
-            last_page = page.last_page if isinstance(page, FilmGrid) else None
-            full = len(keys) >= page_size
-            if (last_page or 0) > number or (full and (page.total or 0) > number * page_size):
+            is_cut = last_page > number
+            if not is_cut and not last_page and len(keys) >= page_size and total > number * page_size:
+                is_cut = bool(keys_of(fetch(number + 1)))
+            if is_cut:
                 raise LayoutChangedError(f"page {number} is not the last one but has no link to the next")
         yield page
         if page.next_page is None:
@@ -148,11 +269,45 @@ def _walk(
         number += 1
 
 
-def _numbered(path: str, number: int) -> str:
-    return path if number == 1 else f"{path}page/{number}/"
+def _slugs(page: FilmGrid) -> tuple[str, ...]:
+    return tuple(item.slug for item in page.items)
+
+
+def _usernames(page: PeoplePage) -> tuple[str, ...]:
+    return tuple(person.username for person in page.people)
+
+
+def _viewings(page: DiaryPage) -> tuple[str, ...]:
+    return tuple(row.viewing_id for row in page.rows)
+
+
+def _numbered(page_class: PageClass, path: str, number: int) -> str:
+    """The path of a later page. Those of a diary live below its films."""
+    if number == 1:
+        return path
+    return f"{path}films/page/{number}/" if page_class == "diary" else f"{path}page/{number}/"
+
+
+def _require_same_name(owner: str, path: str, url: str, found_owner: str | None) -> None:
+    """Pass unless the site has led to the same page of another member, whom the page names too.
+
+    Raises:
+        RenamedError: it has; the error carries the new name, its message does not.
+    """
+    asked, came = path_segments(path), path_segments(url)
+    if not came or came[0].lower() == owner or came[1:] != asked[1:]:
+        return
+    if found_owner is not None and found_owner.lower() == came[0].lower() and _USERNAME.fullmatch(came[0]):
+        raise RenamedError("the member has another name now", username=came[0].lower())
 
 
 def _username(username: str) -> str:
     if not _USERNAME.fullmatch(username):
         raise PermanentError("a username holds letters, digits, _ and - only")
     return username.lower()
+
+
+def _slug(slug: str) -> str:
+    if not _SLUG.fullmatch(slug) or slug in (".", ".."):
+        raise PermanentError("a film's or list's slug must be one part of a path")
+    return quote(slug, safe=":")
