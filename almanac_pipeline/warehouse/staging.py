@@ -66,6 +66,8 @@ class StagedSummary:
     """Distinct films, by their slugs."""
     pages_count: int
     last_page: int
+    short_pages_count: int = 0
+    """Pages before the last one that show fewer items than the fullest."""
 
 
 def read_state(connection: psycopg.Connection, user_id: int, subject: Subject) -> ScrapeState:
@@ -143,9 +145,17 @@ def summarise_staged(connection: psycopg.Connection, user_id: int, subject: Grid
     with connection.cursor(row_factory=class_row(StagedSummary)) as cursor:
         summary = cursor.execute(
             """
+            with items as (
+                select * from ops.staged_items where user_id = %s and subject = %s
+            ), pages as (
+                select count(*) as size, page_number = max(page_number) over () as is_last
+                from items group by page_number
+            )
             select count(*) as items_count, count(distinct slug) as films_count,
-                   count(distinct page_number) as pages_count, coalesce(max(page_number), 0) as last_page
-            from ops.staged_items where user_id = %s and subject = %s
+                   count(distinct page_number) as pages_count, coalesce(max(page_number), 0) as last_page,
+                   (select count(*) from pages where not is_last and size < (select max(size) from pages))
+                       as short_pages_count
+            from items
             """,
             [user_id, subject],
         ).fetchone()
@@ -165,10 +175,12 @@ def mark_success(
     connection.execute(
         """
         insert into ops.user_scrape_state as state
-            (user_id, subject, last_success_at, last_full_at, stated_surplus)
-        values (%(user)s, %(subject)s, now(), case when %(complete)s then now() end, coalesce(%(surplus)s, 0))
+            (user_id, subject, last_success_at, last_full_at, stated_surplus, listed_count)
+        values (%(user)s, %(subject)s, now(), case when %(complete)s then now() end, coalesce(%(surplus)s, 0),
+                (select listed_likes_count from raw.users where user_id = %(user)s and %(subject)s = 'likes'))
         on conflict (user_id, subject) do update
         set last_success_at = now(), next_page = null, suspicious_at = null,
+            listed_count = excluded.listed_count,
             last_full_at = coalesce(excluded.last_full_at, state.last_full_at),
             stated_surplus = coalesce(%(surplus)s, state.stated_surplus)
         """,
