@@ -1,0 +1,467 @@
+"""What members logged, want to see and listed: diary entries, watchlists, lists. Opinions stay out.
+
+Every merge is one transaction, writes a row only where something differs, and takes something
+away only out of a complete snapshot that is not much smaller than what is stored. What a source
+said before the moment up to which everything is known changes nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date, datetime
+from typing import Literal
+
+import psycopg
+
+from almanac_pipeline.errors import RetriableError
+from almanac_pipeline.warehouse.films import FilmKey, resolve_films
+from almanac_pipeline.warehouse.opinions import Changes
+
+SourceName = Literal["export", "api", "pages", "rss"]
+FilmMatch = Literal["id", "name_year", "ambiguous", "unknown"]
+Subject = Literal["diary", "watchlist", "lists"]
+
+
+@dataclass(frozen=True, slots=True)
+class DiaryEntry:
+    """One viewing, as a source tells it. None: the source does not say."""
+
+    key: str
+    """What the source calls the entry; unique per member and source."""
+    title: str
+    release_year: int | None
+    film: FilmKey | None
+    """None where the source names no film that is certain."""
+    film_match: FilmMatch = "id"
+    watched_on: date | None = None
+    logged_on: date | None = None
+    rating: float | None = None
+    liked: bool | None = None
+    rewatch: bool = False
+    has_review: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class WatchlistEntry:
+    """A film that a member wants to see."""
+
+    film: FilmKey
+    added_on: date | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class FilmList:
+    """A list that a member made, with all of its films in order."""
+
+    key: str
+    """The list's short id, else its slug; unique per member."""
+    name: str
+    films: tuple[FilmKey, ...]
+    published_on: date | None = None
+    is_ranked: bool | None = None
+
+
+def merge_diary(
+    connection: psycopg.Connection,
+    user_id: int,
+    entries: Sequence[DiaryEntry],
+    *,
+    complete: bool,
+    source: SourceName,
+    as_of: datetime,
+    shrink_guard_share: float,
+) -> Changes:
+    """Store viewings; with `complete`, those that are missing are gone. One transaction.
+
+    A viewing is one row, whichever sources tell of it: an entry is known by its key, else by
+    film and day. `as_of` is the moment at which the source knew all this.
+
+    Raises:
+        RetriableError: a complete diary is much smaller than the stored one; nothing was changed.
+    """
+    with connection.transaction():
+        if _is_outdated(connection, user_id, "diary", as_of):
+            return Changes()
+        by_key = {entry.key: entry for entry in entries}
+        if complete:
+            stored = _count(connection, "raw.diary_entries", user_id)
+            _require_not_shrunken("diary", len(by_key), stored, shrink_guard_share)
+        _fill_incoming(connection, list(by_key.values()))
+        _match_entries(connection, user_id, source)
+        changed, restored = _update_entries(connection, user_id)
+        added = _insert_entries(connection, user_id, source)
+        removed = 0
+        if complete:
+            removed = connection.execute(
+                f"""
+                update raw.diary_entries as stored set removed_at = now(), updated_at = now()
+                where user_id = %(user)s and removed_at is null and {_WAS_KNOWN}
+                  and not exists (
+                      select from incoming_entries as item where item.diary_entry_id = stored.diary_entry_id
+                  )
+                """,
+                {"user": user_id, "as_of": as_of},
+            ).rowcount
+            _mark_known(connection, user_id, "diary", source, as_of)
+    return Changes(added=added, changed=changed, removed=removed, restored=restored)
+
+
+def merge_watchlist(
+    connection: psycopg.Connection,
+    user_id: int,
+    entries: Sequence[WatchlistEntry],
+    *,
+    complete: bool,
+    source: SourceName,
+    as_of: datetime,
+    shrink_guard_share: float,
+) -> Changes:
+    """Store what a member wants to see; with `complete`, films that are missing are gone.
+
+    Raises:
+        RetriableError: a complete watchlist is much smaller than the stored one; nothing was changed.
+    """
+    with connection.transaction():
+        if _is_outdated(connection, user_id, "watchlist", as_of):
+            return Changes()
+        film_ids = resolve_films(connection, [entry.film for entry in entries])
+        wanted = {
+            film_id: entry.added_on for film_id, entry in sorted(zip(film_ids, entries, strict=True), key=_id)
+        }
+        if complete:
+            stored = _count(connection, "raw.watchlist_entries", user_id)
+            _require_not_shrunken("watchlist", len(wanted), stored, shrink_guard_share)
+        row = connection.execute(
+            """
+            with written as (
+                insert into raw.watchlist_entries as stored (user_id, film_id, added_on, source)
+                select %(user)s, film_id, added_on, %(source)s
+                from unnest(%(films)s::bigint[], %(days)s::date[]) as wanted (film_id, added_on)
+                on conflict (user_id, film_id) do update
+                set added_on = coalesce(excluded.added_on, stored.added_on),
+                    source = case when stored.removed_at is null then stored.source else excluded.source end,
+                    removed_at = null
+                where stored.removed_at is not null
+                   or coalesce(excluded.added_on, stored.added_on) is distinct from stored.added_on
+                returning film_id
+            )
+            -- Reads the table as it was before.
+            select count(*) filter (where before.film_id is null),
+                   count(*) filter (where before.film_id is not null and before.removed_at is null),
+                   count(*) filter (where before.removed_at is not null)
+            from written
+            left join raw.watchlist_entries as before
+                on before.user_id = %(user)s and before.film_id = written.film_id
+            """,
+            {"user": user_id, "source": source, "films": list(wanted), "days": list(wanted.values())},
+        ).fetchone()
+        assert row is not None
+        added, changed, restored = row
+        removed = 0
+        if complete:
+            removed = connection.execute(
+                f"""
+                update raw.watchlist_entries as stored set removed_at = now()
+                where user_id = %(user)s and removed_at is null and {_WAS_KNOWN}
+                  and film_id <> all(%(films)s)
+                """,
+                {"user": user_id, "as_of": as_of, "films": list(wanted)},
+            ).rowcount
+            _mark_known(connection, user_id, "watchlist", source, as_of)
+    return Changes(added=added, changed=changed, removed=removed, restored=restored)
+
+
+def merge_lists(
+    connection: psycopg.Connection,
+    user_id: int,
+    lists: Sequence[FilmList],
+    *,
+    complete: bool,
+    source: SourceName,
+    as_of: datetime,
+    shrink_guard_share: float,
+) -> Changes:
+    """Store lists, each of which is given with all its films; with `complete`, those missing are gone.
+
+    Counts lists, not films.
+
+    Raises:
+        RetriableError: far fewer lists than are stored; nothing was changed.
+    """
+    with connection.transaction():
+        if _is_outdated(connection, user_id, "lists", as_of):
+            return Changes()
+        by_key = {film_list.key: film_list for film_list in lists}
+        if complete:
+            stored = _count(connection, "raw.lists", user_id)
+            _require_not_shrunken("lists", len(by_key), stored, shrink_guard_share)
+        film_ids = iter(
+            resolve_films(connection, [film for film_list in by_key.values() for film in film_list.films])
+        )
+        known_films: dict[str, list[int]] = {}
+        gone_before: set[str] = set()
+        for key, is_removed, films in connection.execute(
+            """
+            select source_key, removed_at is not null, array(
+                select film_id from raw.list_entries as entry
+                where entry.list_id = lists.list_id order by list_position
+            ) from raw.lists where user_id = %s
+            """,
+            [user_id],
+        ):
+            known_films[key] = films
+            if is_removed:
+                gone_before.add(key)
+        added = changed = restored = 0
+        for key, film_list in by_key.items():
+            films = [next(film_ids) for _ in film_list.films]
+            row = connection.execute(
+                """
+                insert into raw.lists as stored
+                    (user_id, source, source_key, name, published_on, is_ranked)
+                values (%(user)s, %(source)s, %(key)s, %(name)s, %(published)s, coalesce(%(ranked)s, false))
+                on conflict (user_id, source_key) do update
+                set name = excluded.name,
+                    published_on = coalesce(excluded.published_on, stored.published_on),
+                    is_ranked = coalesce(%(ranked)s, stored.is_ranked),
+                    updated_at = now(), removed_at = null
+                where stored.removed_at is not null or stored.name <> excluded.name
+                   or coalesce(excluded.published_on, stored.published_on)
+                      is distinct from stored.published_on
+                   or coalesce(%(ranked)s, stored.is_ranked) <> stored.is_ranked
+                   or %(has_other_films)s
+                returning list_id
+                """,
+                {
+                    "user": user_id,
+                    "source": source,
+                    "key": key,
+                    "name": film_list.name,
+                    "published": film_list.published_on,
+                    "ranked": film_list.is_ranked,
+                    "has_other_films": known_films.get(key, films) != films,
+                },
+            ).fetchone()
+            if row is None:
+                continue
+            list_id = row[0]
+            if key not in known_films:
+                added += 1
+            elif key in gone_before:
+                restored += 1
+            else:
+                changed += 1
+            if known_films.get(key) != films:
+                connection.execute("delete from raw.list_entries where list_id = %s", [list_id])
+                connection.execute(
+                    """
+                    insert into raw.list_entries (list_id, film_id, list_position)
+                    select %s, film_id, list_position
+                    from unnest(%s::bigint[]) with ordinality as entry (film_id, list_position)
+                    """,
+                    [list_id, films],
+                )
+        removed = 0
+        if complete:
+            removed = connection.execute(
+                f"""
+                update raw.lists as stored set removed_at = now(), updated_at = now()
+                where user_id = %(user)s and removed_at is null and {_WAS_KNOWN}
+                  and source_key <> all(%(keys)s)
+                """,
+                {"user": user_id, "as_of": as_of, "keys": list(by_key)},
+            ).rowcount
+            _mark_known(connection, user_id, "lists", source, as_of)
+    return Changes(added=added, changed=changed, removed=removed, restored=restored)
+
+
+# What another source saw only after the snapshot was made cannot be missing from it. Rows of
+# exports are as old as what is known by them, whenever they were imported.
+_WAS_KNOWN = "(stored.source = 'export' or stored.first_seen_at <= %(as_of)s)"
+
+
+def _id(pair: tuple[int, WatchlistEntry]) -> int:
+    return pair[0]
+
+
+def _count(connection: psycopg.Connection, table: str, user_id: int) -> int:
+    row = connection.execute(
+        f"select count(*) from {table} where user_id = %s and removed_at is null", [user_id]
+    ).fetchone()
+    assert row is not None
+    return int(row[0])
+
+
+def _require_not_shrunken(subject: Subject, count: int, stored: int, share: float) -> None:
+    if count < share * stored:
+        raise RetriableError(
+            f"The {subject} of the member would shrink from {stored:,} to {count:,} entries: nothing was "
+            "changed. If that is right, run once with a lower ALMANAC_SHRINK_GUARD_SHARE."
+        )
+
+
+def _is_outdated(connection: psycopg.Connection, user_id: int, subject: Subject, as_of: datetime) -> bool:
+    """Whether everything is known up to a later moment than that."""
+    row = connection.execute(
+        "select known_as_of > %s from ops.user_scrape_state where user_id = %s and subject = %s",
+        [as_of, user_id, subject],
+    ).fetchone()
+    return row is not None and bool(row[0])
+
+
+def _mark_known(
+    connection: psycopg.Connection, user_id: int, subject: Subject, source: SourceName, as_of: datetime
+) -> None:
+    connection.execute(
+        """
+        insert into ops.user_scrape_state
+            (user_id, subject, last_success_at, last_full_at, known_as_of, known_source)
+        values (%s, %s, now(), now(), %s, %s)
+        on conflict (user_id, subject) do update
+        set last_success_at = now(), last_full_at = now(), next_page = null, suspicious_at = null,
+            known_as_of = excluded.known_as_of, known_source = excluded.known_source
+        """,
+        [user_id, subject, as_of, source],
+    )
+
+
+def _fill_incoming(connection: psycopg.Connection, entries: Sequence[DiaryEntry]) -> None:
+    """Put the entries into `incoming_entries`, with their films looked up."""
+    named = [entry.film for entry in entries if entry.film is not None]
+    film_ids = iter(resolve_films(connection, named))
+    connection.execute("set local client_min_messages = warning")  # "already exists, skipping"
+    connection.execute(
+        """
+        create temporary table if not exists incoming_entries (
+            position integer primary key,
+            source_key text not null,
+            film_id bigint,
+            film_match text not null,
+            film_title text not null,
+            film_year smallint,
+            watched_on date,
+            logged_on date,
+            rating numeric(2, 1),
+            liked boolean,
+            rewatch boolean not null,
+            has_review boolean not null,
+            diary_entry_id bigint
+        ) on commit delete rows
+        """
+    )
+    connection.execute("delete from incoming_entries")
+    with connection.cursor().copy(
+        "copy incoming_entries (position, source_key, film_id, film_match, film_title, film_year,"
+        " watched_on, logged_on, rating, liked, rewatch, has_review) from stdin"
+    ) as copy:
+        for position, entry in enumerate(entries):
+            copy.write_row(
+                (
+                    position, entry.key, next(film_ids) if entry.film is not None else None,
+                    entry.film_match, entry.title, entry.release_year, entry.watched_on, entry.logged_on,
+                    entry.rating, entry.liked, entry.rewatch, entry.has_review,
+                )
+            )  # fmt: skip
+
+
+# By what two entries of different sources are one viewing: the film, or where one of them does not
+# know it, title and year; and the day. The nth of a day is the nth.
+_SAME_VIEWING = (
+    ("film_id", "true"),
+    ("lower(film_title), film_year", "(item.film_id is null or stored.film_id is null)"),
+)
+
+
+def _match_entries(connection: psycopg.Connection, user_id: int, source: SourceName) -> None:
+    """Note which stored row each incoming entry is."""
+    connection.execute(
+        """
+        update incoming_entries as item set diary_entry_id = stored.diary_entry_id
+        from raw.diary_entries as stored
+        where stored.user_id = %s and stored.source = %s and stored.source_key = item.source_key
+        """,
+        [user_id, source],
+    )
+    for identity, condition in _SAME_VIEWING:
+        connection.execute(
+            f"""
+            with item as (
+                select position, film_id, (row({identity}, watched_on))::text as viewing,
+                       row_number() over (partition by {identity}, watched_on order by position) as nth
+                from incoming_entries where diary_entry_id is null and watched_on is not null
+            ), stored as (
+                select diary_entry_id, film_id, (row({identity}, watched_on))::text as viewing,
+                       row_number() over (partition by {identity}, watched_on order by diary_entry_id) as nth
+                from raw.diary_entries as entry
+                where user_id = %s and source <> %s and watched_on is not null
+                  and not exists (
+                      select from incoming_entries as known
+                      where known.diary_entry_id = entry.diary_entry_id
+                  )
+            )
+            update incoming_entries as target set diary_entry_id = stored.diary_entry_id
+            from item join stored on item.viewing = stored.viewing and item.nth = stored.nth and {condition}
+            where target.position = item.position
+            """,
+            [user_id, source],
+        )
+
+
+def _update_entries(connection: psycopg.Connection, user_id: int) -> tuple[int, int]:
+    """Bring the stored rows up to date; how many changed, and how many came back."""
+    row = connection.execute(
+        """
+        with said as (
+            select stored.diary_entry_id,
+                   -- A film known by its id stays; so does any film that this source cannot tell.
+                   case when item.film_id is null or (stored.film_match = 'id' and stored.film_id is not null)
+                        then coalesce(stored.film_id, item.film_id) else item.film_id end as film_id,
+                   case when (item.film_id is null and stored.film_id is not null)
+                             or (stored.film_match = 'id' and stored.film_id is not null)
+                        then stored.film_match else item.film_match end as film_match,
+                   item.film_title, item.film_year,
+                   coalesce(item.watched_on, stored.watched_on) as watched_on,
+                   coalesce(item.logged_on, stored.logged_on) as logged_on,
+                   item.rating, coalesce(item.liked, stored.liked) as liked, item.rewatch, item.has_review
+            from incoming_entries as item
+            join raw.diary_entries as stored using (diary_entry_id)
+            where stored.user_id = %s
+        ), written as (
+            update raw.diary_entries as stored
+            set film_id = said.film_id, film_match = said.film_match, film_title = said.film_title,
+                film_year = said.film_year, watched_on = said.watched_on, logged_on = said.logged_on,
+                rating = said.rating, liked = said.liked, rewatch = said.rewatch,
+                has_review = said.has_review, updated_at = now(), removed_at = null
+            from said
+            where stored.diary_entry_id = said.diary_entry_id
+              and (stored.removed_at is not null
+                   or row(stored.film_id, stored.film_match, stored.watched_on, stored.logged_on,
+                          stored.rating, stored.liked, stored.rewatch, stored.has_review)
+                      is distinct from
+                      row(said.film_id, said.film_match, said.watched_on, said.logged_on,
+                          said.rating, said.liked, said.rewatch, said.has_review))
+            returning stored.diary_entry_id
+        )
+        select count(*) filter (where before.removed_at is null),
+               count(*) filter (where before.removed_at is not null)
+        from written join raw.diary_entries as before using (diary_entry_id)
+        """,
+        [user_id],
+    ).fetchone()
+    assert row is not None
+    return int(row[0]), int(row[1])
+
+
+def _insert_entries(connection: psycopg.Connection, user_id: int, source: SourceName) -> int:
+    return connection.execute(
+        """
+        insert into raw.diary_entries
+            (user_id, film_id, film_match, source, source_key, film_title, film_year, watched_on, logged_on,
+             rating, liked, rewatch, has_review)
+        select %s, film_id, film_match, %s, source_key, film_title, film_year, watched_on, logged_on,
+               rating, liked, rewatch, has_review
+        from incoming_entries where diary_entry_id is null order by position
+        """,
+        [user_id, source],
+    ).rowcount
