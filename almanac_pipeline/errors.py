@@ -63,6 +63,14 @@ class LayoutChangedError(PermanentError):
     """The page is the right one, but what we look for in it is gone."""
 
 
+class LayoutDriftError(AlmanacError):
+    """Too many items of too many pages lack what they always had: the site's markup has changed.
+
+    No page of this run can be trusted any more, so that everything stops before anything is merged.
+    `LayoutChangedError`, in contrast, says that one page cannot be read.
+    """
+
+
 class BlockedError(AlmanacError):
     """The site refuses us (403, a challenge, robots.txt): stop the whole source and tell someone."""
 

@@ -44,6 +44,12 @@ class FilmGrid:
     total: int | None
     """The number of films the page says there are in all."""
     tmdb_person_id: int | None = None
+    is_old_markup: bool = False
+    """Of before August 2025, when grids named neither release years nor LIDs."""
+    marked_count: int | None = None
+    """Items with an element for the owner's opinion, given or not; None where pages of this kind have none."""
+    hearted_count: int | None = None
+    """Items that show a heart of their own; on pages of likes that should be all. None as above."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,6 +172,10 @@ class DiaryPage:
     next_page: int | None
     last_page: int | None
     total: int | None = None
+    is_old_markup: bool = False
+    """As of `FilmGrid`."""
+    marked_count: int | None = None
+    """Rows with a cell for the rating and one for the like, given or not."""
 
 
 @dataclass(frozen=True, slots=True)

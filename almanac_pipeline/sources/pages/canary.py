@@ -1,0 +1,145 @@
+"""Notices when the site's markup changes under us, by what its pages no longer say.
+
+A parser refuses a page that it cannot read at all. A change that leaves pages readable but thinner
+(no years, no hearts) passes every parser, and would be merged as if members had changed their minds.
+The canary counts, per kind of page, how many items have what such items always have, and stops the
+run when that share falls below what chance explains. Pure counting: no markup, no request, no table.
+"""
+
+from __future__ import annotations
+
+import math
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from almanac_pipeline.errors import LayoutDriftError
+from almanac_pipeline.sources.records import DiaryPage, FilmGrid, FilmPage
+
+Watched = FilmGrid | DiaryPage | FilmPage
+"""The pages whose items are counted."""
+Keep = Callable[[str, bytes], object]
+"""Stores a page of a kind for inspection and says where."""
+
+REQUIRED_SHARE = 0.99
+UNDATED_REQUIRED_SHARE = 0.5
+"""For years where undated films are ordinary: announced films of a person (6 of 68 seen), watchlists, lists."""
+UNLINKED_REQUIRED_SHARE = 0.5
+"""For TMDB ids on film pages: new and obscure films are linked late."""
+MAX_CHANCE = 0.005
+"""How unlikely a gap must be before it counts as a change. Of 72 items, one page, four may lack a field
+by chance and five may not; of one or two items, only both."""
+
+_DATED_KINDS = frozenset(("films", "likes", "diary"))
+_UNRATED = frozenset(("", "none"))
+
+
+@dataclass(frozen=True, slots=True)
+class _Field:
+    """How many items of one page have one thing."""
+
+    name: str
+    present_count: int
+    required_share: float = REQUIRED_SHARE
+    page_required_share: float = REQUIRED_SHARE
+    """As `required_share` of each single page, where films that lack it may come together."""
+
+
+class Canary:
+    """The counts of one run. Thread-safe."""
+
+    def __init__(self, keep: Keep | None = None) -> None:
+        """`keep` is called with the page at fault, once, before the run is stopped."""
+        self._keep = keep
+        self._lock = threading.Lock()
+        self._counts: dict[tuple[str, str], tuple[int, int]] = {}
+
+    def check(self, page: Watched, body: bytes) -> None:
+        """Count a page that was found to be the one asked for; `body` is what it was parsed from.
+
+        Raises:
+            LayoutDriftError: items lack a field, in this page or over the run so far, more often than
+                chance explains; the message names kind, field and share.
+        """
+        kind, item_count, fields = _observe(page)
+        if not item_count:
+            return
+        for field in fields:
+            present, seen = self._add(kind, field.name, field.present_count, item_count)
+            if _is_below(present, seen, field.required_share):
+                self._stop(kind, field, present, seen, body, "so far")
+            is_gone = field.page_required_share == REQUIRED_SHARE and not field.present_count
+            if is_gone or _is_below(field.present_count, item_count, field.page_required_share):
+                self._stop(kind, field, field.present_count, item_count, body, "on one page")
+
+    def _add(self, kind: str, name: str, present_count: int, item_count: int) -> tuple[int, int]:
+        with self._lock:
+            present, seen = self._counts.get((kind, name), (0, 0))
+            total = self._counts[kind, name] = (present + present_count, seen + item_count)
+        return total
+
+    def _stop(self, kind: str, field: _Field, present: int, seen: int, body: bytes, where: str) -> None:
+        kept = self._keep(kind, body) if self._keep is not None else None
+        advice = f"the page is kept at {kept}" if kept is not None else "save such a page"
+        raise LayoutDriftError(
+            f"the site's layout has changed: {field.name} on {present} of {seen} items of {kind} pages {where} "
+            f"({present / seen:.1%}, needed {field.required_share:.0%}); nothing more is read, {advice} "
+            "and mend the parser with it"
+        )
+
+
+def chance_of_gap(missing_count: int, item_count: int, usual_share: float) -> float:
+    """At most how likely it is that so many of `item_count` items lack what `usual_share` of all items lack.
+
+    Chernoff's bound of the binomial tail: exp(-n KL(missing share, usual share)). It has a closed form
+    and errs towards calling a gap likely; normal intervals err the other way at shares this small.
+    """
+    share = missing_count / item_count
+    if share <= usual_share:
+        return 1.0
+    divergence = share * math.log(share / usual_share)
+    if share < 1.0:
+        divergence += (1.0 - share) * math.log((1.0 - share) / (1.0 - usual_share))
+    return math.exp(-item_count * divergence)
+
+
+def _is_below(present: int, seen: int, required_share: float) -> bool:
+    return chance_of_gap(seen - present, seen, 1.0 - required_share) < MAX_CHANCE
+
+
+def _observe(page: Watched) -> tuple[str, int, list[_Field]]:
+    """(kind, number of items, what they have) of a page."""
+    if isinstance(page, FilmPage):
+        fields = [
+            _Field("id", int(page.uid is not None), REQUIRED_SHARE, UNLINKED_REQUIRED_SHARE),
+            _Field("LID", int(page.lid is not None), REQUIRED_SHARE, UNLINKED_REQUIRED_SHARE),
+            _Field("TMDB id", int(page.tmdb_id is not None), UNLINKED_REQUIRED_SHARE, UNLINKED_REQUIRED_SHARE),
+        ]
+        return "film", 1, fields
+    if isinstance(page, DiaryPage):
+        kind, films = "diary", [row.film for row in page.rows]
+    else:
+        kind, films = page.page, list(page.items)
+    fields = [
+        _Field("title", sum(film.title is not None for film in films)),
+        _Field("id", sum(film.uid is not None for film in films)),
+    ]
+    if not page.is_old_markup:
+        required_share = REQUIRED_SHARE if kind in _DATED_KINDS else UNDATED_REQUIRED_SHARE
+        years = sum(film.release_year is not None for film in films)
+        fields.append(_Field("release year", years, required_share, UNDATED_REQUIRED_SHARE))
+        fields.append(_Field("LID", sum(film.lid is not None for film in films)))
+    if page.marked_count is not None:
+        fields.append(_Field("place for rating and like", page.marked_count))
+    if isinstance(page, FilmGrid):
+        if _shows_rated_films_only(page):
+            fields.append(_Field("rating", sum(film.rating is not None for film in films)))
+        if page.page == "likes" and not page.is_old_markup and page.hearted_count is not None:
+            fields.append(_Field("heart", page.hearted_count))
+    return kind, len(films), fields
+
+
+def _shows_rated_films_only(grid: FilmGrid) -> bool:
+    """Whether the page was asked for by rating, such as /films/rated/.5-5/, so that each item shows one."""
+    _, found, rest = (grid.canonical_url or "").lower().partition("/films/rated/")
+    return bool(found) and rest.partition("/")[0] not in _UNRATED
