@@ -17,7 +17,9 @@ from psycopg.rows import class_row
 from almanac_pipeline.sources.records import FilmItem
 
 GridSubject = Literal["ratings", "likes"]
-Subject = Literal["following", "profile", "ratings", "likes"]
+Subject = Literal[
+    "following", "followers", "profile", "ratings", "likes", "diary", "watchlist", "lists", "feed"
+]
 Mode = Literal["full", "incremental"]
 
 # An older checkpoint is not gone on with: too much may have moved between its pages.
@@ -36,6 +38,8 @@ class ScrapeState:
     last_success_at: datetime | None = None
     last_full_at: datetime | None = None
     suspicious_at: datetime | None = None
+    listed_count: int | None = None
+    """How many likes a following page showed beside the name, when the likes were last read."""
     now: datetime | None = None
 
     def resume_page(self, mode: Mode) -> int:
@@ -76,7 +80,7 @@ def read_state(connection: psycopg.Connection, user_id: int, subject: Subject) -
         state = cursor.execute(
             """
             select mode, next_page, stated_total, stated_surplus, pages_started_at,
-                   last_success_at, last_full_at, suspicious_at, now() as now
+                   last_success_at, last_full_at, suspicious_at, listed_count, now() as now
             from ops.user_scrape_state where user_id = %s and subject = %s
             """,
             [user_id, subject],
