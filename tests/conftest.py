@@ -6,6 +6,7 @@ import os
 import shutil
 import uuid
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import psycopg
@@ -84,6 +85,13 @@ def template_database(server_url: str) -> Iterator[str]:
 @pytest.fixture
 def database_url(server_url: str, template_database: str) -> Iterator[str]:
     """The URL of an empty, migrated database that only this test uses."""
+    with new_database(server_url, template_database) as url:
+        yield url
+
+
+@contextmanager
+def new_database(server_url: str, template_database: str) -> Iterator[str]:
+    """The same, for tests that need more than one."""
     name = f"test_{uuid.uuid4().hex[:12]}"
     with psycopg.connect(server_url, autocommit=True) as connection:
         connection.execute(f"create database {name} template {template_database}")
