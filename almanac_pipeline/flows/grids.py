@@ -12,6 +12,7 @@ import psycopg
 
 from almanac_pipeline.errors import (
     AlmanacError,
+    ForgottenError,
     LayoutChangedError,
     NotFoundError,
     PermanentError,
@@ -115,8 +116,11 @@ def read_members(
         for wait in (False, True):
 
             def work(member: Member, stopping: threading.Event, wait: bool = wait) -> MemberRead:
-                with pool.connection() as connection:
-                    return read(connection, member, stopping, wait)
+                try:
+                    with pool.connection() as connection:
+                        return read(connection, member, stopping, wait)
+                except ForgottenError:
+                    return MemberRead("skipped")
 
             busy = []
             for member, result in in_parallel(work, todo, settings.http_workers):

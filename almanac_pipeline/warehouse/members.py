@@ -27,13 +27,16 @@ class MembershipChange:
 
 
 def ensure_users(connection: psycopg.Connection, usernames: Iterable[str]) -> dict[str, int]:
-    """Insert the users that are new and return every one's id by lower-case name."""
+    """Insert the users that are new and return ids by lower-case name. Forgotten people are left out."""
     names = sorted({name.lower() for name in usernames})
     connection.execute(
         """
         insert into raw.users (username)
         select name from unnest(%s::text[]) as wanted (name)
         where not exists (select from raw.users where username = name)
+          and not exists (
+              select from ops.forgotten_members where identity_hash = ops.identity_hash('username', name)
+          )
         order by name
         on conflict (username) do nothing
         """,

@@ -11,15 +11,16 @@ from typing import Literal
 import psycopg
 from psycopg.sql import SQL, Identifier
 
-from almanac_pipeline.errors import AlmanacError
+from almanac_pipeline.errors import AlmanacError, ForgottenError
 from almanac_pipeline.warehouse.connection import connect_to
 
 ScrapeSubject = Literal["members", "ratings", "likes", "import"]
 EnrichmentSubject = Literal["films", "histograms"]
+MemberSubject = Literal["ratings", "likes"]
 
 # First keys of our advisory locks; the numbers are arbitrary but fixed, the second key is an id.
 RUN_LOCKS = {"scrape": 7_203_110, "enrichment": 7_203_111}
-MEMBER_LOCKS = {"ratings": 7_203_120, "likes": 7_203_121}
+MEMBER_LOCKS: dict[MemberSubject, int] = {"ratings": 7_203_120, "likes": 7_203_121}
 
 _COUNTS = {
     "scrape": (
@@ -134,9 +135,10 @@ def record_failure(
     """Keep what went wrong with one member or film, for people to look at."""
     connection.execute(
         SQL(
-            # The film may just have been merged into another one.
+            # The film may just have been merged into another one, and the member been forgotten.
             "insert into ops.scrape_failures ({}, user_id, film_id, page_kind, error_kind, message)"
-            " values (%s, %s, (select film_id from raw.films where film_id = %s), %s, %s, %s)"
+            " values (%s, (select user_id from raw.users where user_id = %s),"
+            " (select film_id from raw.films where film_id = %s), %s, %s, %s)"
         ).format(Identifier(f"{run.kind}_run_id")),
         [run.run_id, user_id, film_id, page_kind, type(error).__name__, str(error)],
     )
@@ -161,12 +163,15 @@ def resolve_failures(
 
 @contextmanager
 def member_lock(
-    connection: psycopg.Connection, subject: Literal["ratings", "likes"], user_id: int, *, wait: bool
+    connection: psycopg.Connection, subject: MemberSubject, user_id: int, *, wait: bool
 ) -> Iterator[bool]:
     """Hold this member's lock for the subject while the block runs; yields whether it was got.
 
     The lock belongs to the session: it is free again as soon as the process dies. With `wait`
     it is always got, in the end. `connection` must be in autocommit mode.
+
+    Raises:
+        ForgottenError: the member was forgotten since the caller learned of them.
     """
     key = [MEMBER_LOCKS[subject], user_id]
     if wait:
@@ -176,6 +181,8 @@ def member_lock(
         row = connection.execute("select pg_try_advisory_lock(%s, %s::int)", key).fetchone()
         got = row is not None and bool(row[0])
     try:
+        if got and not connection.execute("select from raw.users where user_id = %s", [user_id]).rowcount:
+            raise ForgottenError("The member was forgotten while this was under way; nothing was stored.")
         yield got
     finally:
         if got and not connection.closed:

@@ -23,8 +23,62 @@ create table raw.user_aliases (
 );
 comment on table raw.user_aliases is 'Names that a member had before; the present one is in raw.users.';
 
-alter table raw.rating_events add column as_of timestamptz;
+alter table raw.rating_events add column as_of timestamptz not null default now();
+update raw.rating_events set as_of = seen_at;
 comment on column raw.rating_events.as_of is 'When the source said so: the time of an export or feed entry; seen_at is when we learned it.';
+
+-- A rating has two parents. Checked row by row they cost more than the merge itself: see
+-- docs/decisions/0006. The merge holds its member and its films; who deletes one is checked here.
+alter table raw.ratings drop constraint ratings_user_id_fkey, drop constraint ratings_film_id_fkey;
+alter table raw.rating_events
+    drop constraint rating_events_user_id_fkey, drop constraint rating_events_film_id_fkey;
+create function raw.refuse_orphans() returns trigger language plpgsql as $$
+declare
+    has_children boolean;
+begin
+    if tg_table_name = 'users' then
+        has_children := exists (select from raw.ratings where user_id = old.user_id)
+            or exists (select from raw.rating_events where user_id = old.user_id);
+    else
+        -- Every event is of a film that has a row in raw.ratings, be it a removed one.
+        has_children := exists (select from raw.ratings where film_id = old.film_id);
+    end if;
+    if has_children then
+        raise foreign_key_violation using message = format(
+            'a row of raw.%I still has ratings: move or delete them first', tg_table_name
+        );
+    end if;
+    return null;
+end $$;
+create trigger users_leave_no_ratings after delete on raw.users
+    for each row execute function raw.refuse_orphans();
+create trigger films_leave_no_ratings after delete on raw.films
+    for each row execute function raw.refuse_orphans();
+
+create function raw.source_rank(source text) returns integer language sql immutable as
+    $$ select array_position(array['rss', 'pages', 'api', 'export'], source) $$;
+comment on function raw.source_rank is 'Which source is believed of two that speak of the same moment: the higher.';
+
+create function raw.ratings_as_of(moment timestamptz)
+returns table (user_id bigint, film_id bigint, rating numeric, liked boolean, favorite boolean)
+language sql stable as $$
+    with latest as (
+        select user_id, film_id,
+               (array_agg(new_rating order by as_of desc, rating_event_id desc)
+                   filter (where old_rating is distinct from new_rating))[1] as rating,
+               (array_agg(new_liked order by as_of desc, rating_event_id desc)
+                   filter (where coalesce(old_liked, false) <> coalesce(new_liked, false)))[1] as liked,
+               (array_agg(new_favorite order by as_of desc, rating_event_id desc)
+                   filter (where coalesce(old_favorite, false) <> coalesce(new_favorite, false)))[1] as favorite
+        from raw.rating_events
+        where as_of <= moment
+        group by user_id, film_id
+    )
+    select user_id, film_id, rating, coalesce(liked, false), coalesce(favorite, false)
+    from latest
+    where rating is not null or liked or favorite
+$$;
+comment on function raw.ratings_as_of is 'What members thought at a moment, as far as it was known to any source: raw.ratings then, from raw.rating_events alone.';
 
 alter table raw.diary_entries add column film_match text
     check (film_match in ('id', 'name_year', 'ambiguous', 'unknown'));
@@ -68,6 +122,7 @@ alter table ops.staged_items drop constraint staged_items_subject_check;
 alter table ops.staged_items add constraint staged_items_subject_check
     check (subject in ('ratings', 'likes', 'diary', 'watchlist'));
 alter table ops.staged_items
+    drop constraint staged_items_user_id_fkey, -- the checkpoint of the same transaction has it
     add column viewing_id text,
     add column watched_on date,
     add column rewatch boolean,

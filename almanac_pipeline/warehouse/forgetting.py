@@ -1,0 +1,348 @@
+"""Forgetting a person: every row of theirs goes in one transaction, and they stay out afterwards.
+
+What remains is a salted hash of each name and id (ops.forgotten_members), by which the person is
+recognised and left out. What was computed with their opinions is withdrawn at once; building it
+again without them is up to the caller.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Collection, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import Any
+
+import psycopg
+from psycopg.sql import SQL, Identifier
+from psycopg.types.json import Jsonb
+
+from almanac_pipeline.errors import ForgottenError
+from almanac_pipeline.warehouse import runs
+from almanac_pipeline.warehouse.dbt import BUILD_LOCK
+
+PERSONAL_ROWS = (
+    ("raw.rating_events", "user_id"),
+    ("raw.ratings", "user_id"),
+    ("raw.diary_entries", "user_id"),
+    ("raw.watchlist_entries", "user_id"),
+    ("raw.lists", "user_id"),
+    ("raw.follows", "follower_id"),
+    ("raw.follows", "followed_id"),
+    ("raw.cohort_members", "user_id"),
+    ("raw.user_aliases", "user_id"),
+    ("ops.staged_items", "user_id"),
+    ("ops.user_scrape_state", "user_id"),
+    ("ops.scrape_failures", "user_id"),
+    ("ops.scrape_run_members", "user_id"),
+    ("ops.imports", "user_id"),
+    ("ops.alerts", "user_id"),
+    ("raw.users", "user_id"),
+)
+"""Tables and columns by which a row is one person's, in an order that their references allow."""
+
+MESSAGES = (
+    ("ops.scrape_runs", "error_sample"),
+    ("ops.scrape_run_members", "error_sample"),
+    ("ops.scrape_failures", "message"),
+    ("ops.enrichment_runs", "error_sample"),
+    ("ops.film_metadata_sync", "last_error"),
+    ("ops.alerts", "message"),
+)
+"""Texts that name nobody today; in a database of an earlier release they may."""
+
+WITHDRAWN = "withdrawn"
+"""The input version of a publication that emptied a cohort's tables; the next build differs from it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Forgotten:
+    """What a forgetting took away."""
+
+    rows_by_table: Mapping[str, int]
+    """Deleted or blanked rows; tables without any are left out."""
+    ended_cohorts: tuple[str, ...]
+    """Slugs of cohorts that were made from whom this person follows, or from a list of theirs."""
+    named_cohorts: tuple[str, ...]
+    """Slugs that contain the name; a slug cannot be changed."""
+    hashes_count: int
+    """Names and ids that are kept as hashes."""
+
+
+def forgotten(connection: psycopg.Connection, usernames: Collection[str]) -> set[str]:
+    """Those of the names, in lower case, whose bearers asked to be forgotten."""
+    rows = connection.execute(
+        """
+        select name from unnest(%s::text[]) as given (name)
+        join ops.forgotten_members on identity_hash = ops.identity_hash('username', name)
+        """,
+        [sorted({name.lower() for name in usernames})],
+    )
+    return {name for (name,) in rows}
+
+
+def require_not_forgotten(connection: psycopg.Connection, username: str) -> None:
+    """Refuse what belongs to somebody who asked to be forgotten.
+
+    Raises:
+        ForgottenError: they did; the message says how to take it back, without the name.
+    """
+    if forgotten(connection, [username]):
+        raise ForgottenError(
+            "This member asked to be forgotten: nothing of theirs is read or stored. "
+            "If they take that back: `almanac member allow NAME`."
+        )
+
+
+def is_forgotten_lid(connection: psycopg.Connection, lid: str) -> bool:
+    """Whether this is the id of somebody who asked to be forgotten and has another name now.
+
+    If so, the caller ends its transaction and calls `forget` with the new name.
+    """
+    row = connection.execute(
+        "select from ops.forgotten_members where identity_hash = ops.identity_hash('lid', %s)", [lid]
+    ).fetchone()
+    return row is not None
+
+
+def allow(connection: psycopg.Connection, username: str) -> bool:
+    """Forget that the person asked to be forgotten, under all names and ids; False if they had not."""
+    return bool(
+        connection.execute(
+            """
+            delete from ops.forgotten_members where forgotten_at = (
+                select forgotten_at from ops.forgotten_members
+                where identity_hash = ops.identity_hash('username', %s)
+            )
+            """,
+            [username.lower()],
+        ).rowcount
+    )
+
+
+def forget(connection: psycopg.Connection, username: str) -> Forgotten:
+    """Delete everything about the person and keep them out. Repeating it changes nothing.
+
+    Waits for a sync of the member and a build of statistics that are under way. `connection` must
+    be in autocommit mode; all is done in one transaction.
+    """
+    name = username.lower()
+    while True:
+        user_ids = _person(connection, name)
+        with ExitStack() as held:
+            try:
+                for user_id in user_ids:
+                    for subject in runs.MEMBER_LOCKS:
+                        held.enter_context(runs.member_lock(connection, subject, user_id, wait=True))
+            except ForgottenError:
+                continue  # somebody else forgot them while we waited
+            with connection.transaction():
+                # Nobody writes statistics, and nobody inserts or renames a user, until we are done:
+                # who waits here sees the hashes afterwards.
+                connection.execute("select pg_advisory_xact_lock(%s)", [BUILD_LOCK])
+                connection.execute(
+                    "lock table raw.users, intermediate.circle_parameters in share row exclusive mode"
+                )
+                if _person(connection, name) == user_ids:
+                    return _erase(connection, name, user_ids)
+
+
+def withdrawn_cohorts(connection: psycopg.Connection) -> list[str]:
+    """Slugs of the active cohorts whose tables a forgetting emptied and no build has filled since."""
+    rows = connection.execute(
+        """
+        select slug from raw.cohorts
+        where status <> 'archived' and %s = (
+            select input_version from ops.publications
+            where publications.cohort_id = cohorts.cohort_id
+            order by published_at desc, publication_id desc limit 1
+        )
+        order by slug
+        """,
+        [WITHDRAWN],
+    )
+    return [slug for (slug,) in rows]
+
+
+def _person(connection: psycopg.Connection, name: str) -> list[int]:
+    """The users that are this person: by present or former name, and those they were renamed from or to."""
+    rows = connection.execute(
+        """
+        with recursive person (user_id, username, renamed_to) as (
+            select user_id, username, renamed_to from raw.users
+            where username = %(name)s
+               or user_id in (select user_id from raw.user_aliases where username = %(name)s)
+                  and not exists (select from raw.users where username = %(name)s)
+            union
+            select u.user_id, u.username, u.renamed_to from raw.users as u
+            join person on u.username = person.renamed_to or u.renamed_to = person.username
+        )
+        select user_id from person order by user_id
+        """,
+        {"name": name},
+    )
+    return [user_id for (user_id,) in rows]
+
+
+def _erase(connection: psycopg.Connection, name: str, user_ids: list[int]) -> Forgotten:
+    names = _names(connection, name, user_ids)
+    hashes_count = _remember_hashes(connection, names, user_ids)
+    rows = Counter[str]()
+    withdrawn = [
+        cohort_id
+        for (cohort_id,) in connection.execute(
+            "select distinct cohort_id from raw.cohort_members where user_id = any(%s)", [user_ids]
+        )
+    ]
+    ended = _clean_cohorts(connection, names, user_ids, rows)
+    if user_ids:
+        _withdraw(connection, [*withdrawn, *ended], rows)
+    quoted = r"(^|[^a-z0-9_-])(" + "|".join(map(re.escape, names)) + r")($|[^a-z0-9_-])"
+    for table, column in MESSAGES:
+        rows[table] += connection.execute(
+            SQL("update {} set {} = 'removed: it named a forgotten member' where {} ~* %s").format(
+                Identifier(*table.split(".")), Identifier(column), Identifier(column)
+            ),
+            [quoted],
+        ).rowcount
+    for table, column in PERSONAL_ROWS:
+        rows[table] += connection.execute(
+            SQL("delete from {} where {} = any(%s)").format(
+                Identifier(*table.split(".")), Identifier(column)
+            ),
+            [user_ids],
+        ).rowcount
+    slugs = connection.execute("select slug from raw.cohorts where slug ~ %s order by slug", [quoted])
+    return Forgotten(
+        rows_by_table={table: count for table, count in sorted(rows.items()) if count},
+        ended_cohorts=tuple(sorted(ended.values())),
+        named_cohorts=tuple(slug for (slug,) in slugs),
+        hashes_count=hashes_count,
+    )
+
+
+def _names(connection: psycopg.Connection, name: str, user_ids: list[int]) -> list[str]:
+    """All names of the person, but for those that somebody else bears today."""
+    rows = connection.execute(
+        """
+        select name from (
+            select %(name)s::text as name
+            union select username from raw.users where user_id = any(%(ids)s)
+            union select renamed_to from raw.users where user_id = any(%(ids)s) and renamed_to is not null
+            union select username from raw.user_aliases where user_id = any(%(ids)s)
+        ) as names
+        where name not in (select username from raw.users where user_id <> all(%(ids)s))
+        order by name
+        """,
+        {"name": name, "ids": user_ids},
+    )
+    return [found for (found,) in rows]
+
+
+def _remember_hashes(connection: psycopg.Connection, names: list[str], user_ids: list[int]) -> int:
+    """Keep the hashes of names and ids; those of one person share forgotten_at."""
+    return connection.execute(
+        """
+        insert into ops.forgotten_members (identity_hash)
+        select ops.identity_hash('username', name) from unnest(%s::text[]) as given (name)
+        union
+        select ops.identity_hash('lid', lid) from raw.users where user_id = any(%s) and lid is not null
+        on conflict (identity_hash) do update set forgotten_at = excluded.forgotten_at
+        """,
+        [names, user_ids],
+    ).rowcount
+
+
+def _clean_cohorts(
+    connection: psycopg.Connection, names: list[str], user_ids: list[int], rows: Counter[str]
+) -> dict[int, str]:
+    """Take the names out of definitions and labels. Returns id and slug of the cohorts that end by it.
+
+    Who somebody follows is theirs as well: a cohort made from it keeps no member and is archived.
+    """
+    ended: dict[int, str] = {}
+    cohorts = connection.execute(
+        "select cohort_id, slug, label, definition, coalesce(seed_user_id = any(%s), false) from raw.cohorts",
+        [user_ids],
+    ).fetchall()
+    quoted = re.compile(r"(?<![a-z0-9_-])(" + "|".join(map(re.escape, names)) + r")(?![a-z0-9_-])", re.I)
+    for cohort_id, slug, label, definition, is_seed in cohorts:
+        cleaned = _without(definition, names)
+        new_label = slug if quoted.search(label) else label
+        lost_root = any(cleaned[key] is None and value is not None for key, value in definition.items())
+        if not (is_seed or lost_root or cleaned != definition or new_label != label):
+            continue
+        if is_seed or lost_root:
+            ended[cohort_id] = slug
+            rows["raw.cohort_members"] += connection.execute(
+                "delete from raw.cohort_members where cohort_id = %s", [cohort_id]
+            ).rowcount
+        rows["raw.cohorts"] += connection.execute(
+            """
+            update raw.cohorts
+            set definition = %(definition)s, label = %(label)s, updated_at = now(),
+                seed_user_id = case when %(ends)s then null else seed_user_id end,
+                status = case when %(ends)s then 'archived' else status end
+            where cohort_id = %(id)s
+            """,
+            {
+                "definition": Jsonb(cleaned),
+                "label": new_label,
+                "ends": cohort_id in ended,
+                "id": cohort_id,
+            },
+        ).rowcount
+    return ended
+
+
+def _without(value: Any, names: Collection[str]) -> Any:
+    """A part of a definition without these names: gone from lists, null elsewhere."""
+    if isinstance(value, list):
+        return [_without(item, names) for item in value if not _is_named(item, names)]
+    if isinstance(value, dict):
+        return {
+            key: None if key != "kind" and _is_named(item, names) else _without(item, names)
+            for key, item in value.items()
+        }
+    return value
+
+
+def _is_named(value: Any, names: Collection[str]) -> bool:
+    return isinstance(value, str) and value.lower() in names
+
+
+def _withdraw(connection: psycopg.Connection, cohort_ids: list[int], rows: Counter[str]) -> None:
+    """Empty the statistics and marts of these cohorts, and of those whose outside is all members."""
+    tables = connection.execute(
+        """
+        select table_schema, table_name, column_name
+        from information_schema.columns join information_schema.tables using (table_schema, table_name)
+        where table_type = 'BASE TABLE'
+          and (table_schema, column_name) in (('intermediate', 'cohort_id'), ('almanac', 'cohort'))
+        order by 1, 2
+        """
+    ).fetchall()
+    if ("intermediate", "int_cohort_film_globals", "cohort_id") in tables:
+        cohort_ids = cohort_ids + [
+            cohort_id
+            for (cohort_id,) in connection.execute(
+                "select distinct cohort_id from intermediate.int_cohort_film_globals"
+                " where global_source = 'members'"
+            )
+        ]
+    key = {"cohort_id": SQL("cohort_id"), "cohort": SQL("slug")}
+    for schema, table, column in tables:
+        rows[f"{schema}.{table}"] += connection.execute(
+            SQL("delete from {} where {} in (select {} from raw.cohorts where cohort_id = any(%s))").format(
+                Identifier(schema, table), Identifier(column), key[column]
+            ),
+            [cohort_ids],
+        ).rowcount
+    connection.execute(
+        """
+        insert into ops.publications (cohort_id, input_version, members_count, films_count, ratings_count)
+        select distinct cohort_id, %s, 0, 0, 0 from ops.publications where cohort_id = any(%s)
+        """,
+        [WITHDRAWN, cohort_ids],
+    )
