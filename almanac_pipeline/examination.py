@@ -77,17 +77,20 @@ def _database(settings: Settings) -> Iterator[Finding]:
             )
         else:
             yield Finding("schema", True, f"at revision {revision}")
-        yield from _fetching(url)
+        yield from _fetching(settings, url)
     except AlmanacError as error:
         yield Finding("database", False, str(error))
 
 
-def _fetching(url: str) -> Iterator[Finding]:
+def _fetching(settings: Settings, url: str) -> Iterator[Finding]:
+    from almanac_pipeline.http.hosts import budget_words
+    from almanac_pipeline.warehouse.alerts import open_alerts
     from almanac_pipeline.warehouse.connection import connect_to
-    from almanac_pipeline.warehouse.switches import blocked_hosts, fetching_enabled
+    from almanac_pipeline.warehouse.switches import blocked_hosts, fetching_enabled, requests_today
 
     with connect_to(url) as connection:
         enabled, blocked = fetching_enabled(connection), blocked_hosts(connection)
+        asked, alerts = requests_today(connection), open_alerts(connection)
     if not enabled:
         yield Finding("fetching", None, "paused: nothing is asked until `almanac unpause`")
     for host in blocked:
@@ -96,6 +99,10 @@ def _fetching(url: str) -> Iterator[Finding]:
         )
     if enabled and not blocked:
         yield Finding("fetching", True, "on, and no site has refused us")
+    for name, requests in asked.items():
+        yield Finding("requests", True, f"{name}: {budget_words(settings, name, requests)}")
+    if alerts:
+        yield Finding("alerts", None, f"{len(alerts)} open: `almanac alerts` says what to do")
 
 
 def _manifest() -> Finding:

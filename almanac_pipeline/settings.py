@@ -85,8 +85,8 @@ class Settings(BaseSettings):
     requests_per_day: int | None = Field(
         default=None,
         ge=1,
-        description="Requests per host and UTC day, over all processes. Unset: 10,000, and no limit for "
-        "loopback hosts.",
+        description="Requests for web pages per host and UTC day, over all processes; TMDB has its rate "
+        "only. Unset: 10,000, and no limit for loopback hosts.",
     )
 
     fresh_minutes: float | None = Field(

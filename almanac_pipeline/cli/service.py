@@ -51,12 +51,14 @@ def status() -> None:
 
     Example: `almanac status`
     """
+    from almanac_pipeline.http.hosts import budget_words
     from almanac_pipeline.services import Services
     from almanac_pipeline.settings import get_settings
     from almanac_pipeline.warehouse.alerts import open_alerts
     from almanac_pipeline.warehouse.connection import connect_to, describe, running_database_url
     from almanac_pipeline.warehouse.marts import cohort_overview
     from almanac_pipeline.warehouse.migrate import current_revision
+    from almanac_pipeline.warehouse.switches import requests_today
 
     settings = get_settings()
     url = running_database_url(settings)
@@ -70,6 +72,8 @@ def status() -> None:
         if current_revision(url) is None:
             console.print("           not set up yet: `almanac db migrate`")
             return
+        for host, requests in requests_today(connection).items():
+            console.print(f"asked      {host}: {budget_words(settings, host, requests)}", highlight=False)
         if count := len(open_alerts(connection)):
             console.print(f"alerts     {count} open: `almanac alerts` says what to do", highlight=False)
         table = plain_table("cohort", "status", "members>", "ratings>", "last published (UTC)")

@@ -54,13 +54,17 @@ def refusal(status: int, headers: Mapping[str, str], body: bytes) -> str | None:
 
     `headers` must look names up regardless of case.
     """
+    if reason := challenge(status, headers, body):
+        return reason
+    return f"status {status}" if status in REFUSING_STATUSES else None
+
+
+def challenge(status: int, headers: Mapping[str, str], body: bytes) -> str | None:
+    """Why this answer is a gatekeeper's and not the site's, or None."""
     if headers.get("cf-mitigated", "").lower() == "challenge":
         return f"a challenge (status {status})"
-    start = body[:_READ_BYTES]
-    if _is_gatekeeper_page(status, start):
+    if _is_gatekeeper_page(status, body[:_READ_BYTES]):
         return f"a challenge page (status {status})"
-    if status in REFUSING_STATUSES:
-        return f"status {status}"
     return None
 
 

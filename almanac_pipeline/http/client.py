@@ -1,6 +1,6 @@
 """The only place of the project that sends an HTTP request.
 
-Every request passes the same gate: kill switch, blocks, robots.txt, rate limit. Every attempt
+Every request passes the same gate: kill switch, blocks, robots.txt, rate limit, budget. Every attempt
 leaves a row in ops.http_requests. Nothing here knows what a page holds; nothing here hides who
 we are: no cookies, no proxies, no settings taken from the environment. Errors name the host and
 the kind of page, never a URL, a header or a member.
@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from types import TracebackType
-from typing import TypeVar
+from typing import NoReturn, TypeVar
 from urllib.parse import urljoin, urlsplit
 
 import requests
@@ -28,6 +28,7 @@ from urllib3.exceptions import MaxRetryError
 import almanac_pipeline
 from almanac_pipeline.errors import (
     BlockedError,
+    BudgetSpentError,
     ConfigurationError,
     NotFoundError,
     PausedError,
@@ -36,7 +37,8 @@ from almanac_pipeline.errors import (
     WarehouseError,
     WrongPageError,
 )
-from almanac_pipeline.http.answers import raise_for_status, refusal
+from almanac_pipeline.http.answers import challenge, raise_for_status, refusal
+from almanac_pipeline.http.database import PATIENCE_SECONDS, open_later
 from almanac_pipeline.http.host_state import HostState
 from almanac_pipeline.http.hosts import HostPolicy, RateLimit, host_of, page_policy
 from almanac_pipeline.http.limiter import HostLimiter
@@ -54,17 +56,21 @@ MAX_WAIT_SECONDS = 120.0
 # The read time-out is per packet; a body that drips may take this many time-outs in all.
 BODY_TIMEOUTS = 4
 BACKOFF_SECONDS = 1.0
-CONNECT_SECONDS = 15.0
 CHUNK_BYTES = 65_536
 REDIRECTS = frozenset({301, 302, 303, 307, 308})
 
 
 Answer = TypeVar("Answer")
+# Says whether a 403 is the site's own word about what was asked for, and no refusal of us.
+ExplainsRefusal = Callable[["Response"], PermanentError | None]
 
 
 @dataclass(frozen=True, slots=True)
 class Response:
-    """A successful answer (2xx or 304), body decoded from its transfer coding."""
+    """A successful answer (2xx or 304), or the 403 that `ExplainsRefusal` is asked about.
+
+    The body is decoded from its transfer coding.
+    """
 
     status: int
     body: bytes
@@ -82,6 +88,21 @@ class _Exchange:
     headers: Mapping[str, str]
     body: bytes
     failure: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Asking:
+    """What stays the same over the attempts and redirects of one question."""
+
+    host: str
+    path_class: str
+    headers: Mapping[str, str]
+    limits: tuple[RateLimit, ...]
+    budget: int | None
+    explains_refusal: ExplainsRefusal | None
+
+    def __str__(self) -> str:
+        return f"{self.host} ({self.path_class})"
 
 
 @dataclass(slots=True)
@@ -148,7 +169,7 @@ class PoliteClient:
         run_id: str | None = None,
         *,
         backoff_seconds: float = BACKOFF_SECONDS,
-        connect_seconds: float = CONNECT_SECONDS,
+        connect_seconds: float = PATIENCE_SECONDS,
     ) -> PoliteClient:
         """A client whose limits, blocks and request log live in the database at `database_url`.
 
@@ -159,13 +180,7 @@ class PoliteClient:
             ConfigurationError: the contact cannot stand in a header.
             WarehouseError: the database cannot be reached.
         """
-        pool: ConnectionPool[Connection] = ConnectionPool(
-            database_url,
-            min_size=1,
-            max_size=4,
-            open=False,
-            kwargs={"autocommit": True, "application_name": "almanac http", "connect_timeout": 10},
-        )
+        pool = open_later(database_url, name="almanac http", min_size=1, max_size=4, autocommit=True)
         client = cls(
             settings, pool, HostLimiter(database_url), run_id=run_id, backoff_seconds=backoff_seconds
         )
@@ -187,10 +202,19 @@ class PoliteClient:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self.close()
+        try:
+            self.close()
+        except WarehouseError:
+            # What ended the run says more than the log that could not be written after it.
+            if error is None:
+                raise
 
     def close(self) -> None:
-        """Write the rest of the request log and give all connections back."""
+        """Write the rest of the request log and give all connections back.
+
+        Raises:
+            WarehouseError: the log cannot be written.
+        """
         try:
             self._log.flush()
         finally:
@@ -217,18 +241,23 @@ class PoliteClient:
         path_class: str,
         headers: Mapping[str, str] | None = None,
         policy: HostPolicy | None = None,
+        explains_refusal: ExplainsRefusal | None = None,
     ) -> Answer:
         """What `parse` makes of the answer to a GET, after at most three retries.
 
         `path_class` names the kind of page in logs and errors. `policy` is the one for web pages
         unless given. Where `parse` raises RetriableError (a truncated page), the page is asked for
         again within the same three retries; where it raises BlockedError, the host is blocked.
+        A 403 blocks the host, unless it comes from no gatekeeper and `explains_refusal` returns the
+        error that it stands for; that is raised instead.
 
         Raises:
             RetriableError: no usable answer after the retries, or the host asked for a long pause.
             NotFoundError: 404 or 410.
             BlockedError: the host refuses us, now or earlier, or its robots.txt forbids the path.
             PausedError: an operator switched fetching off.
+            BudgetSpentError: the host has had its requests of this day.
+            WarehouseError: the database with limits and log has been away for some seconds.
             ConfigurationError: 401, or a URL or header that cannot be sent at all.
             WrongPageError: a redirect to another host, or a chain of redirects.
             PermanentError: another status, or a body beyond the size limit.
@@ -239,15 +268,16 @@ class PoliteClient:
         limits = policy.limits_for(host)
         if rules is not None and (delay := rules.crawl_delay_seconds):
             limits = (*limits, RateLimit(1, round(delay * 1000)))
+        asking = _Asking(host, path_class, headers or {}, limits, policy.budget_for(host), explains_refusal)
         retry = self._retry
         attempt = 1
         while True:
             try:
-                response = self._follow(url, path_class, headers or {}, rules, limits, attempt)
+                response = self._follow(url, asking, rules, attempt)
                 try:
                     return parse(response)
                 except BlockedError:
-                    self._state.block(host, f"{path_class}: a challenge page")
+                    self._state.block(host, f"a challenge page in place of {path_class}")
                     raise
             except RetriableError as error:
                 failure = error
@@ -291,88 +321,93 @@ class PoliteClient:
             return ""
         return response.body[:MAX_ROBOTS_BYTES].decode("utf-8", "replace")
 
-    def _follow(
-        self,
-        url: str,
-        path_class: str,
-        headers: Mapping[str, str],
-        rules: Rules | None,
-        limits: tuple[RateLimit, ...],
-        attempt: int,
-    ) -> Response:
+    def _follow(self, url: str, asking: _Asking, rules: Rules | None, attempt: int) -> Response:
         """One attempt: the request, and the redirects within the host that it leads to."""
-        host = host_of(url)
-        what = f"{host} ({path_class})"
         for _ in range(MAX_REDIRECTS + 1):
             if rules is not None and not rules.allow(url):
-                raise BlockedError(f"{what}: robots.txt forbids this path, so it is not fetched")
-            response = self._send(url, host, path_class, headers, limits, attempt)
+                raise BlockedError(f"{asking}: robots.txt forbids this path, so it is not fetched")
+            response = self._send(url, asking, attempt)
             if response.status not in REDIRECTS:
                 return response
             target = urljoin(url, response.headers["Location"])
-            if host_of(target) != host or (url.startswith("https:") and not target.startswith("https:")):
-                raise WrongPageError(f"{what}: redirected to another host")
+            same_host = host_of(target) == asking.host
+            if not same_host or (url.startswith("https:") and not target.startswith("https:")):
+                raise WrongPageError(f"{asking}: redirected to another host")
             url = target
-        raise WrongPageError(f"{what}: more than {MAX_REDIRECTS} redirects in a row")
+        raise WrongPageError(f"{asking}: more than {MAX_REDIRECTS} redirects in a row")
 
-    def _send(
-        self,
-        url: str,
-        host: str,
-        path_class: str,
-        headers: Mapping[str, str],
-        limits: tuple[RateLimit, ...],
-        attempt: int,
-    ) -> Response:
+    def _send(self, url: str, asking: _Asking, attempt: int) -> Response:
         """One request and its row in the log; returns a good answer or a redirect."""
-        what = f"{host} ({path_class})"
-        self._pass_gate(host, what)
-        if limits:
-            self._limiter.acquire(host, limits)
-            self._pass_gate(host, what)
+        host = asking.host
+        self._wait_for_turn(asking)
         requested_at = datetime.now(UTC)
         started = time.perf_counter()
-        exchange = self._exchange(url, headers, what)
+        exchange = self._exchange(url, asking.headers, str(asking))
         seconds = time.perf_counter() - started
-        self._record(exchange, requested_at, seconds, host, path_class, attempt)
+        self._record(exchange, requested_at, seconds, host, asking.path_class, attempt)
         if exchange.status is None or exchange.failure is not None:
-            raise RetriableError(f"{what}: {exchange.failure}")
+            raise RetriableError(f"{asking}: {exchange.failure}")
         if len(exchange.body) > MAX_BODY_BYTES:
-            raise PermanentError(f"{what}: the body is larger than {MAX_BODY_BYTES:,} bytes")
+            raise PermanentError(f"{asking}: the body is larger than {MAX_BODY_BYTES:,} bytes")
+        response = Response(exchange.status, exchange.body, exchange.headers, url)
         if reason := refusal(exchange.status, exchange.headers, exchange.body):
-            self._state.block(host, f"{path_class}: {reason}")
+            if (explained := _explained(response, asking.explains_refusal)) is not None:
+                raise explained
+            self._state.block(host, f"{reason} in place of {asking.path_class}")
             raise BlockedError(
-                f"{what}: refused with {reason}. Nothing more is asked of {host}. "
+                f"{asking}: refused with {reason}. Nothing more is asked of {host}. "
                 f"Find out why, then `almanac unblock {host}`."
             )
         if exchange.status not in REDIRECTS or "Location" not in exchange.headers:
             retry_after = self._retry.retry_after_seconds(exchange.headers)
             if exchange.status == 429 or (exchange.status == 503 and retry_after):
                 self._state.postpone(host, retry_after or self._retry.backoff_factor * 2**attempt)
-            raise_for_status(exchange.status, what=what, retry_after_seconds=retry_after)
-        return Response(exchange.status, exchange.body, exchange.headers, url)
+            raise_for_status(exchange.status, what=str(asking), retry_after_seconds=retry_after)
+        return response
 
-    def _pass_gate(self, host: str, what: str) -> None:
-        """Return when `host` may be asked, or raise why it may not."""
+    def _wait_for_turn(self, asking: _Asking) -> None:
+        """Return when the request may be sent now; it is counted then."""
+        self._pass_gate(asking)
+        if asking.limits:
+            self._limiter.acquire(asking.host, asking.limits)
+            # Whoever has waited at the gate needs a new turn: others have waited there with them.
+            while self._pass_gate(asking):
+                self._limiter.acquire(asking.host, asking.limits)
+        if asking.budget is not None and not self._state.spend(asking.host, asking.budget):
+            self._end_of_budget(asking, asking.budget)
+
+    def _pass_gate(self, asking: _Asking) -> bool:
+        """Return when the host may be asked, and whether that took a wait; or raise why it may not."""
+        host, waited = asking.host, False
         while True:
             gate = self._state.gate(host)
             if not gate.fetching:
                 raise PausedError(
-                    f"{what}: fetching was switched off by `almanac pause`; `almanac unpause` ends that"
+                    f"{asking}: fetching was switched off by `almanac pause`; `almanac unpause` ends that"
                 )
             if gate.blocked_reason is not None:
                 raise BlockedError(
-                    f"{what}: {host} has refused us since {gate.blocked_at} ({gate.blocked_reason}). "
+                    f"{asking}: {host} has refused us since {gate.blocked_at} ({gate.blocked_reason}). "
                     f"Nothing more is asked of it until `almanac unblock {host}`."
                 )
+            if asking.budget is not None and gate.requests_today >= asking.budget:
+                self._end_of_budget(asking, asking.budget)
             if gate.wait_seconds <= 0:
-                return
+                return waited
             if gate.wait_seconds > MAX_WAIT_SECONDS:
                 raise RetriableError(
-                    f"{what}: {host} asked for a pause of another {gate.wait_seconds:.0f} s",
+                    f"{asking}: {host} asked for a pause of another {gate.wait_seconds:.0f} s",
                     retry_after_seconds=gate.wait_seconds,
                 )
             time.sleep(gate.wait_seconds)
+            waited = True
+
+    def _end_of_budget(self, asking: _Asking, budget: int) -> NoReturn:
+        self._state.report_spent(asking.host, budget)
+        raise BudgetSpentError(
+            f"{asking}: the {budget:,} requests that {asking.host} gets in a day are spent. It goes on after "
+            "midnight UTC; run again then, or raise ALMANAC_REQUESTS_PER_DAY."
+        )
 
     def _exchange(self, url: str, headers: Mapping[str, str], what: str) -> _Exchange:
         """Send and read. Exceptions of the libraries hold URLs and headers: none gets out of here."""
@@ -437,3 +472,12 @@ class PoliteClient:
 
 def _unparsed(response: Response) -> Response:
     return response
+
+
+def _explained(response: Response, explains: ExplainsRefusal | None) -> PermanentError | None:
+    """What the site itself says by a 403. A gatekeeper's page is never asked about."""
+    if explains is None or response.status != 403:
+        return None
+    if challenge(response.status, response.headers, response.body):
+        return None
+    return explains(response)

@@ -1,4 +1,4 @@
-"""What identifies a host and at which rate it may be asked. Pure; no requests, no database."""
+"""What identifies a host, and how fast and how often it may be asked. Pure; no requests, no database."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from almanac_pipeline.errors import ConfigurationError
 from almanac_pipeline.settings import Settings
 
 DEFAULT_REQUESTS_PER_SECOND = 0.2
+# 17,280 would go through at the default rate; 6,000 read 100 members of 1,500 ratings and 3,000 films.
+DEFAULT_REQUESTS_PER_DAY = 10_000
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
@@ -29,6 +31,9 @@ class HostPolicy:
     rate_limits: tuple[RateLimit, ...]
     loopback_rate_limits: tuple[RateLimit, ...] = ()
     """For hosts of this machine; empty means no limit."""
+    requests_per_day: int | None = None
+    loopback_requests_per_day: int | None = None
+    """Per UTC day; None means that nothing is counted."""
     obeys_robots: bool = True
     """False only for an API that is asked with a token of its own."""
 
@@ -36,14 +41,26 @@ class HostPolicy:
         """The limits of `host`; empty means that nothing is counted."""
         return self.loopback_rate_limits if is_loopback(host) else self.rate_limits
 
+    def budget_for(self, host: str) -> int | None:
+        """How many requests `host` may get in a UTC day."""
+        return self.loopback_requests_per_day if is_loopback(host) else self.requests_per_day
+
 
 def page_policy(settings: Settings) -> HostPolicy:
-    """The policy for web pages: robots.txt, and evenly spaced requests."""
+    """The policy for web pages: robots.txt, evenly spaced requests, and so many a day."""
     stated = settings.requests_per_second
     return HostPolicy(
         rate_limits=(spaced(stated or DEFAULT_REQUESTS_PER_SECOND),),
         loopback_rate_limits=() if stated is None else (spaced(stated),),
+        requests_per_day=settings.requests_per_day or DEFAULT_REQUESTS_PER_DAY,
+        loopback_requests_per_day=settings.requests_per_day,
     )
+
+
+def budget_words(settings: Settings, host: str, requests: int) -> str:
+    """How much of its day's budget for web pages `host` has had, in words."""
+    budget = page_policy(settings).budget_for(host)
+    return f"{requests:,} requests today (UTC)" + ("" if budget is None else f" of {budget:,}")
 
 
 def spaced(requests_per_second: float) -> RateLimit:

@@ -7,6 +7,7 @@ behind the database's. Hosts without a limit never come here.
 from __future__ import annotations
 
 import hashlib
+import random
 import re
 import threading
 import time
@@ -17,6 +18,7 @@ from psycopg_pool import ConnectionPool
 from pyrate_limiter import Rate, RateItem
 from pyrate_limiter.buckets.postgres import PostgresBucket
 
+from almanac_pipeline.http.database import open_later, patiently
 from almanac_pipeline.http.hosts import RateLimit
 
 # Another process may count in longer windows than this one, so nothing younger is cleared.
@@ -24,19 +26,21 @@ KEEP_MILLISECONDS = 3_600_000
 CLEAR_EVERY = 200
 # Pause after losing the race for the table's lock to another process.
 CONTENTION_SECONDS = 0.01
+# Up to this share of the usual spacing is waited on top, so that we do not tick like a clock.
+JITTER_SHARE = 0.2
 
 
 class HostLimiter:
     """Grants permission to ask a host. Thread-safe; opens its connections on first use."""
 
     def __init__(self, database_url: str) -> None:
-        self._pool: ConnectionPool[Connection] = ConnectionPool(
+        self._pool: ConnectionPool[Connection] = open_later(
             database_url,
+            name="almanac limiter",
             min_size=0,
             max_size=2,
-            open=False,
+            autocommit=False,
             configure=_configure,
-            kwargs={"application_name": "almanac limiter", "connect_timeout": 10},
         )
         self._lock = threading.Lock()
         self._buckets: dict[tuple[str, tuple[RateLimit, ...]], PostgresBucket] = {}
@@ -45,25 +49,38 @@ class HostLimiter:
         self._granted = 0
 
     def acquire(self, host: str, limits: tuple[RateLimit, ...]) -> None:
-        """Return when one request to `host` may be made; `limits` must not be empty."""
+        """Return when one request to `host` may be made; `limits` must not be empty.
+
+        Raises:
+            WarehouseError: the database stays away.
+        """
         with self._lock:
             turn = self._turns[host]
         with turn:
-            bucket = self._bucket(host, limits)
-            while True:
-                item = RateItem(host, int(bucket.now()))  # type: ignore[no-untyped-call]
-                if bucket.put(item):
-                    break
-                waiting = bucket.waiting(item)
-                assert isinstance(waiting, int)
-                time.sleep(max(waiting / 1000, CONTENTION_SECONDS))
+            while (waiting := patiently(lambda: self._ask(host, limits))) is not None:
+                # Before asking again, never after a grant: that would bring two requests together.
+                time.sleep(max(waiting, CONTENTION_SECONDS) + random.uniform(0, _jitter_seconds(limits)))
             self._granted += 1
             if self._granted % CLEAR_EVERY == 0:
-                bucket.leak(item.timestamp - KEEP_MILLISECONDS)
+                patiently(lambda: self._clear(host, limits))
 
     def close(self) -> None:
         """Give the connections back."""
         self._pool.close()
+
+    def _ask(self, host: str, limits: tuple[RateLimit, ...]) -> float | None:
+        """None if the request may be made now, otherwise the seconds until it is worth asking again."""
+        bucket = self._bucket(host, limits)
+        item = RateItem(host, int(bucket.now()))  # type: ignore[no-untyped-call]
+        if bucket.put(item):
+            return None
+        waiting = bucket.waiting(item)
+        assert isinstance(waiting, int)
+        return waiting / 1000
+
+    def _clear(self, host: str, limits: tuple[RateLimit, ...]) -> None:
+        bucket = self._bucket(host, limits)
+        bucket.leak(int(bucket.now()) - KEEP_MILLISECONDS)  # type: ignore[no-untyped-call]
 
     def _bucket(self, host: str, limits: tuple[RateLimit, ...]) -> PostgresBucket:
         with self._lock:
@@ -74,6 +91,10 @@ class HostLimiter:
                 rates = [Rate(limit.requests, limit.window_milliseconds) for limit in limits]
                 self._buckets[key] = PostgresBucket(self._pool, _table_name(host), rates)
             return self._buckets[key]
+
+
+def _jitter_seconds(limits: tuple[RateLimit, ...]) -> float:
+    return JITTER_SHARE * min(limit.window_milliseconds / limit.requests for limit in limits) / 1000
 
 
 def _table_name(host: str) -> str:

@@ -10,6 +10,8 @@ from datetime import datetime
 from psycopg import Connection
 from psycopg_pool import ConnectionPool
 
+from almanac_pipeline.http.database import patiently
+
 # What kill -9 may lose: at most this many rows, of which the oldest is this old when the next arrives.
 MAX_BUFFERED_ROWS = 200
 MAX_BUFFERED_SECONDS = 1.0
@@ -59,32 +61,39 @@ class RequestLog:
         self.flush()
 
     def flush(self) -> None:
-        """Write everything collected so far. On an error the rows are kept and the error goes on."""
+        """Write everything collected so far.
+
+        Raises:
+            WarehouseError: the database stays away or its disk is full; the rows are kept.
+        """
         with self._lock:
             rows, self._rows = self._rows, []
         if not rows:
             return
         try:
-            with (
-                self._pool.connection() as connection,
-                connection.cursor() as cursor,
-                cursor.copy(_COPY) as copy,
-            ):
-                for row in rows:
-                    copy.write_row(
-                        (
-                            row.requested_at,
-                            self._run_id,
-                            row.host,
-                            row.path_class,
-                            row.status,
-                            row.milliseconds,
-                            row.bytes,
-                            row.cache_hit,
-                            row.attempt,
-                        )
-                    )
+            patiently(lambda: self._write(rows))
         except BaseException:
             with self._lock:
                 self._rows = rows + self._rows
             raise
+
+    def _write(self, rows: list[RequestRow]) -> None:
+        with (
+            self._pool.connection() as connection,
+            connection.cursor() as cursor,
+            cursor.copy(_COPY) as copy,
+        ):
+            for row in rows:
+                copy.write_row(
+                    (
+                        row.requested_at,
+                        self._run_id,
+                        row.host,
+                        row.path_class,
+                        row.status,
+                        row.milliseconds,
+                        row.bytes,
+                        row.cache_hit,
+                        row.attempt,
+                    )
+                )

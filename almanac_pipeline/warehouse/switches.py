@@ -1,4 +1,4 @@
-"""The operator's switches: all fetching on or off, and hosts that have refused us."""
+"""The operator's switches and gauges: fetching on or off, hosts that have refused us, requests of today."""
 
 from __future__ import annotations
 
@@ -41,3 +41,13 @@ def blocked_hosts(connection: psycopg.Connection) -> list[BlockedHost]:
             "select host, blocked_at, coalesce(blocked_reason, 'no reason recorded') as reason"
             " from ops.http_hosts where blocked_at is not null order by host"
         ).fetchall()
+
+
+def requests_today(connection: psycopg.Connection) -> dict[str, int]:
+    """{host: requests since midnight UTC} of the hosts whose requests are counted, by name."""
+    return dict(
+        connection.execute(
+            "select host, requests_of_day from ops.http_hosts"
+            " where budget_day = (now() at time zone 'UTC')::date order by host"
+        ).fetchall()
+    )
