@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from almanac_pipeline.errors import AlmanacError, BlockedError, ConfigurationError, NotFoundError, PausedError
+from almanac_pipeline.errors import AlmanacError, BlockedError, NotFoundError, PausedError
 from almanac_pipeline.settings import Settings
 
 # A film and a TMDB title that have been there for decades.
@@ -19,13 +19,13 @@ def live_checks(settings: Settings) -> Iterator[tuple[str, str, bool | None]]:
     """
     from almanac_pipeline.http.client import PoliteClient
     from almanac_pipeline.sources.pages.source import PagesSource
+    from almanac_pipeline.sources.policy import permits_pages
     from almanac_pipeline.tmdb.client import TmdbClient
     from almanac_pipeline.warehouse.connection import prepared_database_url
 
     with PoliteClient.open(settings, prepared_database_url(settings), run_id="doctor") as client:
-        try:
-            source = PagesSource(client, settings.letterboxd_url)
-        except ConfigurationError:
+        source = PagesSource(client, settings.letterboxd_url)
+        if not permits_pages(settings, settings.letterboxd_url):
             yield "live pages", "not asked: fetching pages is off", None
         else:
             yield from _ask(

@@ -10,6 +10,8 @@ from almanac_pipeline.errors import ConfigurationError
 from almanac_pipeline.http.hosts import host_of, is_loopback
 from almanac_pipeline.settings import Settings
 
+DEFAULT_FRESH_MINUTES = 10.0
+
 
 def require_page_fetching(settings: Settings, base_url: str) -> None:
     """Pass if pages of `base_url` may be fetched under these settings.
@@ -22,9 +24,26 @@ def require_page_fetching(settings: Settings, base_url: str) -> None:
         raise ConfigurationError(
             f"Fetching pages from {host_of(base_url)} is off. Letterboxd's terms forbid automated "
             f"collection unless it has authorised you; if it has, set {' and '.join(missing)}. "
-            "Otherwise there is the stand-in: `almanac demo`. Members' own data exports (ZIP) and RSS feeds "
-            "need no authorisation; importing them is not built yet."
+            "Members' own data exports (ZIP) need no authorisation: `almanac import FILE.zip`; nor do the "
+            "RSS feeds of those who agree: `almanac member feed NAME on`. To try it out: `almanac demo`."
         )
+
+
+def permits_pages(settings: Settings, base_url: str) -> bool:
+    """Whether `require_page_fetching` would pass."""
+    return not _missing(settings, base_url)
+
+
+def permits_feeds(settings: Settings, base_url: str) -> bool:
+    """Whether feeds of `base_url` may be asked for, robots.txt and the members allowing: we say who asks."""
+    return is_loopback(host_of(base_url)) or bool((settings.contact or "").strip())
+
+
+def fresh_minutes(settings: Settings) -> float:
+    """For how long a member who was read is not read again; a site of this machine may be asked at once."""
+    if settings.fresh_minutes is not None:
+        return settings.fresh_minutes
+    return 0.0 if is_loopback(host_of(settings.letterboxd_url)) else DEFAULT_FRESH_MINUTES
 
 
 def describe_page_fetching(settings: Settings, base_url: str) -> str:

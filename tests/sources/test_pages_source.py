@@ -331,9 +331,19 @@ def test_the_real_site_is_off_until_the_operator_states_both(
     assert "off until" in describe_page_fetching(settings, LETTERBOXD_URL)
 
 
-def test_a_source_for_the_real_site_cannot_even_be_made(client: PoliteClient) -> None:
-    with pytest.raises(ConfigurationError, match=r"letterboxd\.com is off"):
-        PagesSource(client, LETTERBOXD_URL)
+def test_nothing_of_the_real_site_is_permitted_and_nothing_is_read(client: PoliteClient) -> None:
+    source = PagesSource(client, LETTERBOXD_URL)
+    assert not source.permits("film")
+    for read in (
+        lambda: source.read_profile("ann"),
+        lambda: next(source.read_grid("ann", "rated")),
+        lambda: next(source.read_following("ann")),
+        lambda: source.read_film("barry-lyndon"),
+        lambda: source.read_histogram("/csi/film/barry-lyndon/rating-histogram/"),
+    ):
+        with pytest.raises(ConfigurationError, match=r"letterboxd\.com is off"):
+            read()
+    assert client.counts.requests == 0
 
 
 def test_the_operators_statement_opens_the_real_site() -> None:

@@ -25,7 +25,7 @@ from almanac_pipeline.sources.pages.parsers import (
     require_page,
 )
 from almanac_pipeline.sources.pages.parsers.text import path_segments
-from almanac_pipeline.sources.policy import require_page_fetching
+from almanac_pipeline.sources.policy import permits_pages, require_page_fetching
 from almanac_pipeline.sources.protocol import Circle, FilmRelation, Grid, PageClass, PersonRole
 from almanac_pipeline.sources.records import (
     DiaryPage,
@@ -95,16 +95,16 @@ class PagesSource:
     def __init__(self, client: PoliteClient, base_url: str, canary: Canary | None = None) -> None:
         """Read from `base_url`, e.g. https://letterboxd.com. `canary` counts over a run what its pages show.
 
-        Raises:
-            ConfigurationError: the operator has not stated that pages may be fetched from there.
+        Where the operator has not stated that pages may be fetched, every reading raises ConfigurationError.
         """
-        require_page_fetching(client.settings, base_url)
         self._client = client
         self._base_url = base_url.rstrip("/")
         self._canary = canary or Canary()
 
     def permits(self, page_class: PageClass) -> bool:
-        """Whether robots.txt allows this kind of page, for anybody's and with all that follow it."""
+        """Whether policy and robots.txt allow this kind of page, anybody's and with all that follow it."""
+        if not permits_pages(self._client.settings, self._base_url):
+            return False
         path = _PATHS[page_class].format(owner="member", slug="some-name", role="director")
         paths = [path, _numbered(page_class, path, 2)] if page_class in PAGE_SIZES else [path]
         return all(self._client.allows(f"{self._base_url}{each}") for each in paths)
@@ -215,7 +215,7 @@ class PagesSource:
         def read(response: Response) -> tuple[Page, Response]:
             return parse(response.body), response
 
-        page, response = self._client.get_as(f"{self._base_url}{path}", parse=read, path_class=page_class)
+        page, response = self._ask(path, page_class, read)
         if owner is not None:
             _require_same_name(owner, path, response.url, getattr(page, "owner", None))
         require_page(page, kind=_RECORD_KINDS.get(page_class, page_class), path=path, owner=owner)
@@ -227,6 +227,10 @@ class PagesSource:
         def read(response: Response) -> Parsed:
             return parse(response.body)
 
+        return self._ask(path, path_class, read)
+
+    def _ask(self, path: str, path_class: PageClass, read: Callable[[Response], Parsed]) -> Parsed:
+        require_page_fetching(self._client.settings, self._base_url)
         return self._client.get_as(f"{self._base_url}{path}", parse=read, path_class=path_class)
 
 
