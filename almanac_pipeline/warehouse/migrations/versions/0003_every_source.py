@@ -174,14 +174,16 @@ comment on function ops.raise_alert is 'The one way to raise an alert, for Pytho
 create table ops.imports (
     import_id bigint generated always as identity primary key,
     content_sha256 bytea not null,
-    user_id bigint not null references raw.users on delete cascade,
+    user_id bigint references raw.users on delete cascade,
     scrape_run_id bigint references ops.scrape_runs on delete set null,
-    as_of timestamptz not null,
+    as_of timestamptz,
     imported_at timestamptz not null default now(),
     rows_by_file jsonb not null default '{}',
-    unique (content_sha256, user_id)
+    refusal text,
+    unique nulls not distinct (content_sha256, user_id),
+    check ((user_id is null) = (refusal is not null) and (user_id is null) = (as_of is null))
 );
-comment on table ops.imports is 'Export files that were imported, by the hash of their content.';
+comment on table ops.imports is 'Export files by the hash of their content: imported for a member, or refused and why. No file names: they hold the member''s.';
 
 alter table ops.http_hosts
     add column budget_day date,
