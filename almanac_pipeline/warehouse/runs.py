@@ -14,7 +14,7 @@ from psycopg.sql import SQL, Identifier
 from almanac_pipeline.errors import AlmanacError, ForgottenError
 from almanac_pipeline.warehouse.connection import connect_to
 
-ScrapeSubject = Literal["members", "ratings", "likes", "import"]
+ScrapeSubject = Literal["members", "ratings", "likes", "diary", "watchlist", "feed", "import"]
 EnrichmentSubject = Literal["films", "histograms"]
 MemberSubject = Literal["ratings", "likes"]
 
@@ -121,6 +121,43 @@ def _run(
                 ),
                 [status, reason, *(getattr(run, name) for name in _COUNTS[kind]), run.run_id],
             )
+
+
+def record_member(
+    connection: psycopg.Connection,
+    run: Run,
+    user_id: int,
+    outcome: str,
+    *,
+    pages_count: int = 0,
+    requests_count: int = 0,
+    rows_seen: int = 0,
+    rows_changed: int = 0,
+    rows_removed: int = 0,
+    milliseconds: int = 0,
+    error: AlmanacError | None = None,
+) -> None:
+    """Say what a run did for one member, in place of what was said before.
+
+    `outcome` is a word such as full, incremental, unchanged, skipped or failed.
+    """
+    connection.execute(
+        """
+        insert into ops.scrape_run_members
+            (scrape_run_id, user_id, outcome, pages_count, requests_count, rows_seen, rows_changed,
+             rows_removed, milliseconds, error_sample)
+        values (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s)
+        on conflict (scrape_run_id, user_id) do update
+        set outcome = excluded.outcome, pages_count = excluded.pages_count,
+            requests_count = excluded.requests_count, rows_seen = excluded.rows_seen,
+            rows_changed = excluded.rows_changed, rows_removed = excluded.rows_removed,
+            milliseconds = excluded.milliseconds, error_sample = excluded.error_sample
+        """,
+        [
+            run.run_id, user_id, outcome, pages_count, requests_count, rows_seen, rows_changed,
+            rows_removed, milliseconds, str(error) if error is not None else None,
+        ],
+    )  # fmt: skip
 
 
 def record_failure(
