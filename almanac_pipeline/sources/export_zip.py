@@ -234,6 +234,8 @@ class _Reader:
         for row, (day, cell, year_cell, link_cell, stars, again, watched) in self._table(name, DIARY_COLUMNS):
             count += 1
             title, year = cell.strip(), self._year(name, row, year_cell)
+            if not title:
+                _refuse(name, row, "there is no film's name")
             watched_on, logged_on = self._date(name, row, watched), self._recorded_on(name, row, day)
             link = ExportFilm(*_film_link(name, row, link_cell)) if link_cell.strip() else None
             seen_film, match = _film_of_entry(link, title, year, by_identity, by_name)

@@ -56,9 +56,12 @@ class Run:
 
 @contextmanager
 def scrape_run(
-    database_url: str, cohort_id: int, subject: ScrapeSubject, dagster_run_id: str | None
+    database_url: str, cohort_id: int | None, subject: ScrapeSubject, dagster_run_id: str | None
 ) -> Iterator[Run]:
-    """A row of ops.scrape_runs, open while the block runs: succeeded, or failed with the reason."""
+    """A row of ops.scrape_runs, open while the block runs: succeeded, or failed with the reason.
+
+    An import belongs to no cohort.
+    """
     with _run(database_url, "scrape", cohort_id, subject, dagster_run_id) as run:
         yield run
 
@@ -76,7 +79,7 @@ def enrichment_run(
 def _run(
     database_url: str,
     kind: Literal["scrape", "enrichment"],
-    cohort_id: int,
+    cohort_id: int | None,
     subject: str,
     dagster_run_id: str | None,
 ) -> Iterator[Run]:
@@ -88,7 +91,7 @@ def _run(
             SQL(
                 "update {} set status = 'failed', finished_at = now(),"
                 " error_sample = 'the process ended before the run was closed'"
-                " where status = 'running' and cohort_id = %s and subject = %s"
+                " where status = 'running' and cohort_id is not distinct from %s and subject = %s"
                 " and pg_try_advisory_xact_lock(%s, {}::int)"
             ).format(table, key),
             [cohort_id, subject, RUN_LOCKS[kind]],

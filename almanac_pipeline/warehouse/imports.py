@@ -1,0 +1,78 @@
+"""Which export files were imported or refused, by the hash of their content; never by their names."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from datetime import date, datetime
+
+import psycopg
+from psycopg.types.json import Jsonb
+
+
+def is_imported(connection: psycopg.Connection, content_sha256: bytes, user_id: int) -> bool:
+    """Whether this content was imported for this member before."""
+    row = connection.execute(
+        "select from ops.imports where content_sha256 = %s and user_id = %s", [content_sha256, user_id]
+    ).fetchone()
+    return row is not None
+
+
+def known_contents(connection: psycopg.Connection, hashes: Collection[bytes]) -> set[bytes]:
+    """Those of the contents that were imported or refused before."""
+    rows = connection.execute(
+        "select distinct content_sha256 from ops.imports where content_sha256 = any(%s)", [list(hashes)]
+    )
+    return {content for (content,) in rows}
+
+
+def is_outdated(connection: psycopg.Connection, user_id: int, as_of: datetime) -> bool:
+    """Whether the member's ratings are all known up to a later moment than that."""
+    row = connection.execute(
+        """
+        select known_as_of > %s from ops.user_scrape_state where user_id = %s and subject = 'ratings'
+        """,
+        [as_of, user_id],
+    ).fetchone()
+    return row is not None and bool(row[0])
+
+
+def record_import(
+    connection: psycopg.Connection,
+    content_sha256: bytes,
+    user_id: int,
+    run_id: int,
+    *,
+    as_of: datetime,
+    rows_by_file: Mapping[str, int],
+    joined_on: date | None,
+) -> None:
+    """Remember the content as imported, and when the member joined. In the transaction that stored it."""
+    connection.execute(
+        "delete from ops.imports where content_sha256 = %s and refusal is not null", [content_sha256]
+    )
+    connection.execute(
+        """
+        insert into ops.imports (content_sha256, user_id, scrape_run_id, as_of, rows_by_file)
+        values (%s, %s, %s, %s, %s)
+        """,
+        [content_sha256, user_id, run_id, as_of, Jsonb(dict(rows_by_file))],
+    )
+    connection.execute(
+        """
+        update raw.users set joined_on = %(day)s, updated_at = now()
+        where user_id = %(user)s and joined_on is distinct from coalesce(%(day)s, joined_on)
+        """,
+        {"user": user_id, "day": joined_on},
+    )
+
+
+def record_refusal(connection: psycopg.Connection, content_sha256: bytes, run_id: int, reason: str) -> None:
+    """Remember that the content was refused and why, so that it is not tried again by itself."""
+    connection.execute(
+        """
+        insert into ops.imports (content_sha256, scrape_run_id, refusal) values (%s, %s, %s)
+        on conflict (content_sha256, user_id) do update
+        set scrape_run_id = excluded.scrape_run_id, refusal = excluded.refusal, imported_at = now()
+        """,
+        [content_sha256, run_id, reason],
+    )
