@@ -13,8 +13,9 @@ depends_on = None
 RAW = """
 alter table raw.users add column feed_opted_in_at timestamptz;
 comment on column raw.users.feed_opted_in_at is 'Since when the member lets us read their RSS feed; null: not at all.';
-alter table raw.users add column listed_likes_count integer, add column listed_at timestamptz;
-comment on column raw.users.listed_likes_count is 'Films liked, as a following or followers page showed beside the name at listed_at.';
+alter table raw.users
+    add column listed_films_count integer, add column listed_likes_count integer, add column listed_at timestamptz;
+comment on column raw.users.listed_likes_count is 'Films liked, as a following or followers page shows beside the name since listed_at.';
 
 create table raw.user_aliases (
     username text primary key check (username = lower(username) and username <> ''),
