@@ -40,7 +40,7 @@ def private_member(response: Response) -> PrivateError | None:
     title, message = tree.css_first("title"), tree.css_first("body.error section.message")
     if title is None or message is None or tree.css_first(_MACHINERY) is not None:
         return None
-    text = clean(message.text())
+    text = " ".join(message.text(separator=" ").split())
     if _GATEKEEPER_WORDS.search(text) or not _SENTENCE.search(text) or not _TITLE.search(clean(title.text())):
         return None
     return PrivateError("the site says that this member is private; their own export can be imported")

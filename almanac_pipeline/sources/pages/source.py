@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import TypeVar
 from urllib.parse import quote
 
 from almanac_pipeline.errors import LayoutChangedError, PermanentError, RenamedError, WrongPageError
 from almanac_pipeline.http.client import PoliteClient, Response
+from almanac_pipeline.inspection import keep_page
 from almanac_pipeline.sources.pages.canary import Canary
 from almanac_pipeline.sources.pages.parsers import (
     parse_diary,
@@ -25,6 +27,7 @@ from almanac_pipeline.sources.pages.parsers import (
     require_page,
 )
 from almanac_pipeline.sources.pages.parsers.text import path_segments
+from almanac_pipeline.sources.pages.refusals import private_member
 from almanac_pipeline.sources.policy import permits_pages, require_page_fetching
 from almanac_pipeline.sources.protocol import Circle, FilmRelation, Grid, PageClass, PersonRole
 from almanac_pipeline.sources.records import (
@@ -99,7 +102,8 @@ class PagesSource:
         """
         self._client = client
         self._base_url = base_url.rstrip("/")
-        self._canary = canary or Canary()
+        self._keep = partial(keep_page, client.settings.inspection_folder)
+        self._canary = canary or Canary(self._keep)
 
     def permits(self, page_class: PageClass) -> bool:
         """Whether policy and robots.txt allow this kind of page, anybody's and with all that follow it."""
@@ -215,7 +219,7 @@ class PagesSource:
         def read(response: Response) -> tuple[Page, Response]:
             return parse(response.body), response
 
-        page, response = self._ask(path, page_class, read)
+        page, response = self._ask(path, page_class, read, is_of_a_member=owner is not None)
         if owner is not None:
             _require_same_name(owner, path, response.url, getattr(page, "owner", None))
         require_page(page, kind=_RECORD_KINDS.get(page_class, page_class), path=path, owner=owner)
@@ -229,9 +233,31 @@ class PagesSource:
 
         return self._ask(path, path_class, read)
 
-    def _ask(self, path: str, path_class: PageClass, read: Callable[[Response], Parsed]) -> Parsed:
+    def _ask(
+        self,
+        path: str,
+        path_class: PageClass,
+        read: Callable[[Response], Parsed],
+        *,
+        is_of_a_member: bool = False,
+    ) -> Parsed:
+        """What `read` makes of a page; one that it cannot read is kept for a person to look at."""
         require_page_fetching(self._client.settings, self._base_url)
-        return self._client.get_as(f"{self._base_url}{path}", parse=read, path_class=path_class)
+
+        def read_or_keep(response: Response) -> Parsed:
+            try:
+                return read(response)
+            except LayoutChangedError as error:
+                kept = self._keep(path_class, response.body)
+                where = "" if kept is None else f"; the page is kept at {kept}"
+                raise LayoutChangedError(f"{error}{where}") from None
+
+        return self._client.get_as(
+            f"{self._base_url}{path}",
+            parse=read_or_keep,
+            path_class=path_class,
+            explains_refusal=private_member if is_of_a_member else None,
+        )
 
 
 def _walk(
