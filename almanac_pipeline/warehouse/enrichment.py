@@ -20,7 +20,7 @@ from psycopg.types.json import Jsonb
 from almanac_pipeline.errors import AlmanacError, NotFoundError
 from almanac_pipeline.sources.records import FilmItem, FilmPage, Histogram, MediaType
 from almanac_pipeline.tmdb.titles import Role, TmdbCountry, TmdbCredit, TmdbTitle
-from almanac_pipeline.warehouse.films import fill_incoming, lock_films, open_incoming, resolve_incoming
+from almanac_pipeline.warehouse.films import FilmKey, fill_incoming, lock_films, open_incoming, resolve_incoming
 from almanac_pipeline.warehouse.runs import resolve_failures
 
 POSTER_URL = "https://image.tmdb.org/t/p/w500"
@@ -345,7 +345,7 @@ def _follow_identities(
     read = [(film.film_id, film.page) for film in batch if film.page is not None]
     fill_incoming(
         connection,
-        [FilmItem(page.slug, page.title, page.release_year, page.uid, page.lid) for _, page in read],
+        [FilmKey(page.slug, page.uid, page.lid, page.title, page.release_year) for _, page in read],
         [film_id for film_id, _ in read],
     )
     resolve_incoming(connection)

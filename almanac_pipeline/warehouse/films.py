@@ -1,40 +1,78 @@
-"""Which film an item means: by uid, by lid, by any slug it ever had. New films, renames, merges.
+"""Which film a source means: by uid, by lid, by any slug it ever had. New films, renames, merges.
 
-Works on the temporary table `incoming`, one row per item. Whoever writes raw.films first takes
-one advisory lock in its transaction: film rows are then never written by two transactions at a
-time, which rules out deadlocks and duplicate films.
+Works on the temporary table `incoming`, one row per item. A transaction whose films are all known
+holds the film lock shared; one that writes raw.films holds it alone. So no two write films at a
+time, which rules out duplicates and deadlocks, and no film is merged into another while somebody
+stores opinions of it. The film lock comes before every other lock of a transaction.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
 import psycopg
 
-from almanac_pipeline.sources.records import FilmItem
+from almanac_pipeline.warehouse.copying import copy_rows
 
 FILM_LOCK = 7_203_130
 
 
+@dataclass(frozen=True, slots=True)
+class FilmKey:
+    """How a source names a film: at least one id, and what it says of title and year."""
+
+    slug: str | None = None
+    uid: str | None = None
+    """Letterboxd's numeric id with its kind, e.g. "film:576577"."""
+    lid: str | None = None
+    """Letterboxd's short id, the one that joins pages, exports and the API."""
+    title: str | None = None
+    release_year: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.slug is None and self.uid is None and self.lid is None:
+            raise ValueError("a film needs a slug, a uid or a lid")
+
+
+def resolve_films(connection: psycopg.Connection, films: Sequence[FilmKey]) -> list[int]:
+    """The film_id of each, in their order; unknown films are created, to be enriched.
+
+    Part of the caller's transaction, which keeps the film lock to its end. Resolve all films of a
+    transaction at once, before anything else is written: whoever comes back with unknown films may
+    wait for somebody who waits for them.
+    """
+    open_incoming(connection)
+    fill_incoming(connection, films)
+    resolve_incoming(connection)
+    return [film_id for (film_id,) in connection.execute("select film_id from incoming order by position")]
+
+
 def lock_films(connection: psycopg.Connection) -> None:
-    """Wait until no other transaction writes films, and keep others waiting until this one ends."""
+    """Wait until no other transaction uses films, and keep others waiting until this one ends."""
     connection.execute("select pg_advisory_xact_lock(%s)", [FILM_LOCK])
 
 
 def open_incoming(connection: psycopg.Connection) -> None:
-    """Provide an empty table `incoming` for this transaction."""
+    """Provide an empty table `incoming` for this transaction.
+
+    `position` to `lid` say which film is meant; `rating` to `as_of` are for `opinions`.
+    """
     connection.execute("set local client_min_messages = warning")  # "already exists, skipping"
     connection.execute(
         """
         create temporary table if not exists incoming (
-            position integer primary key,
+            position integer not null,
             slug text,
             title text,
             release_year smallint,
             uid text,
             lid text,
             rating numeric(2, 1),
-            liked boolean not null default false,
+            liked boolean,
+            favorite boolean,
+            rated_at timestamptz,
+            as_of timestamptz,
             film_id bigint,
             is_known boolean not null default false,
             uid_film_id bigint,
@@ -48,20 +86,16 @@ def open_incoming(connection: psycopg.Connection) -> None:
 
 
 def fill_incoming(
-    connection: psycopg.Connection, items: Iterable[FilmItem], film_ids: Iterable[int | None] | None = None
+    connection: psycopg.Connection, films: Iterable[FilmKey], film_ids: Iterable[int] | None = None
 ) -> None:
-    """Put items into `incoming`; `film_ids` names the films that are already known to be meant."""
-    known = iter(film_ids) if film_ids is not None else None
-    with connection.cursor().copy(
-        "copy incoming (position, slug, title, release_year, uid, lid, rating, liked, film_id) from stdin"
-    ) as copy:
-        for position, item in enumerate(items):
-            copy.write_row(
-                (
-                    position, item.slug, item.title, item.release_year, item.uid, item.lid, item.rating,
-                    item.liked, next(known) if known is not None else None,
-                )
-            )  # fmt: skip
+    """Put films into `incoming`; `film_ids` names those that are already known to be meant."""
+    keys = ((n, f.slug, f.title, f.release_year, f.uid, f.lid) for n, f in enumerate(films))
+    columns = "position, slug, title, release_year, uid, lid"
+    if film_ids is None:
+        copy_rows(connection, f"incoming ({columns})", keys)
+    else:
+        rows = ((*key, film_id) for key, film_id in zip(keys, film_ids, strict=True))
+        copy_rows(connection, f"incoming ({columns}, film_id)", rows)
 
 
 # A slug counts only where its film has no other id that contradicts the item's: slugs are given
@@ -75,11 +109,16 @@ def resolve_incoming(connection: psycopg.Connection) -> int:
 
     Creates unknown films (to be enriched), adds ids that were not known yet, follows renamed
     slugs, and joins two films that turn out to be one. Writes nothing where nothing is new.
-    Takes the film lock, which the transaction then holds to its end.
+    The transaction holds the film lock to its end: shared with others if all films were known.
     """
+    with connection.transaction() as attempt:
+        connection.execute("select pg_advisory_xact_lock_shared(%s)", [FILM_LOCK])
+        if _match_known(connection):
+            return 0
+        # Two who share the lock could never both get it alone: the savepoint gives it back first.
+        raise psycopg.Rollback(attempt)
     lock_films(connection)
-    if _match_known(connection):
-        return 0
+    _match_known(connection)
     _match_aliases(connection)
     while twins := _find_twins(connection):
         _merge_films(connection, *twins)
@@ -140,7 +179,7 @@ def _match_known(connection: psycopg.Connection) -> bool:
         update incoming
         set film_id = film.film_id, is_known = true
         from raw.films as film
-        where film.slug = incoming.slug
+        where (film.slug = incoming.slug or incoming.slug is null and film.lid = incoming.lid)
           and coalesce(film.film_id = incoming.film_id, true)
           and coalesce(film.uid = incoming.uid, incoming.uid is null)
           and coalesce(film.lid = incoming.lid, incoming.lid is null)

@@ -1,12 +1,14 @@
-"""What members think of films: comparing a page with what is stored, and merging what was staged.
+"""What members think of films: comparing a page with what is stored, and merging what a source says.
 
-A merge is one transaction: films, ratings, events, checkpoint. It writes a row only where
-something differs, and takes something away only out of a complete snapshot.
+`merge_staged` (pages), `merge_favorites` (a profile) and `merge_opinions` (exports, feeds) are three
+doors to one merge: one transaction, which writes a row only where something differs, takes something
+away only out of a complete snapshot, and believes the newer of two sources. docs/precedence.md has
+the rules.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
@@ -15,15 +17,19 @@ from typing import Literal
 import psycopg
 from psycopg.rows import class_row
 
+from almanac_pipeline.errors import ForgottenError, RetriableError
 from almanac_pipeline.sources.records import FilmItem
 from almanac_pipeline.warehouse import staging
-from almanac_pipeline.warehouse.films import fill_incoming, open_incoming, resolve_incoming
+from almanac_pipeline.warehouse.copying import copy_rows
+from almanac_pipeline.warehouse.films import FilmKey, open_incoming, resolve_incoming
 from almanac_pipeline.warehouse.members import mark_seen
 from almanac_pipeline.warehouse.runs import resolve_failures
-from almanac_pipeline.warehouse.staging import GridSubject
+from almanac_pipeline.warehouse.staging import GridSubject, Subject
 
 Part = Literal["rated", "likes", "likes_unrated", "favorites"]
 """Which of a member's opinions a page speaks of."""
+
+SourceName = Literal["export", "api", "pages", "rss"]
 
 # The stored rows that a complete snapshot of a part should show again.
 _STORED = {
@@ -32,23 +38,35 @@ _STORED = {
     "likes_unrated": "old.liked and old.rating is null",
     "favorites": "old.favorite",
 }
-# What an item of a part says (rating, liked, favorite); `old` is the stored row, if there is one.
-_SAID = {
-    "rated": "incoming.rating, incoming.liked, coalesce(old.favorite, false)",
-    "likes": "old.rating, true, coalesce(old.favorite, false)",
-    "likes_unrated": "old.rating, true, coalesce(old.favorite, false)",
-    "favorites": "old.rating, coalesce(old.liked, false), true",
-}
-# What is left of a stored row that a complete snapshot no longer shows.
-_LEFT = {
-    "rated": "null::numeric, old.liked, old.favorite",
-    "likes": "old.rating, false, old.favorite",
-    "likes_unrated": "old.rating, false, old.favorite",
-    "favorites": "old.rating, old.liked, false",
-}
 # Whether a stored row already says what an item of a newest-first page says.
 _KNOWN = {"rated": "old.rating is not distinct from item.rating", "likes": "old.liked"}
 _SAME = {"rated": f"{_KNOWN['rated']} and old.liked = item.liked", "likes": "old.liked"}
+# The columns of an opinion, and which reading tells all of them.
+_ASPECTS: dict[str, Subject] = {"rating": "ratings", "liked": "likes", "favorite": "profile"}
+# Which reading tells a part as a whole.
+_SUBJECTS: dict[Part, Subject] = {
+    "rated": "ratings",
+    "likes": "likes",
+    "likes_unrated": "likes",
+    "favorites": "profile",
+}
+# How the time of a rating is known, by who told of the rating.
+_DATED_BY = {"export": "export", "api": "api", "rss": "feed", "pages": "observed"}
+
+
+@dataclass(frozen=True, slots=True)
+class Opinion:
+    """What a source says of one film. None: it does not say."""
+
+    film: FilmKey
+    rating: float | None = None
+    """Stars in half steps, 0.5 to 5."""
+    liked: bool | None = None
+    favorite: bool | None = None
+    rated_at: datetime | None = None
+    """When the rating was given, where the source knows."""
+    as_of: datetime | None = None
+    """When the source said so, if not at the time of the whole snapshot: the entry of a feed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,29 +206,42 @@ def merge_staged(
     `complete`: everything of the part is staged, so that what is missing is gone. `observed`: an
     earlier read saw everything, so that a new rating was given between then and now.
     """
+    is_rated = part == "rated"
     with connection.transaction():
+        # A page may have been read just before something on it changed: it tells of its beginning.
+        as_of = staging.read_state(connection, user_id, subject).pages_started_at or _now(connection)
         open_incoming(connection)
         connection.execute(
-            """
-            insert into incoming (position, slug, title, release_year, uid, lid, rating, liked)
+            f"""
+            insert into incoming (position, slug, title, release_year, uid, lid, rating, liked, as_of)
             select row_number() over (order by page_number, position),
-                   slug, title, release_year, uid, lid, rating, liked
+                   slug, title, release_year, uid, lid, {"rating, liked" if is_rated else "null, true"}, %s
             from ops.staged_items where user_id = %s and subject = %s
             """,
-            [user_id, subject],
+            [as_of, user_id, subject],
         )
-        changes = _merge_incoming(connection, user_id, part, complete, observed, source, run_id)
+        changes = _merge_incoming(
+            connection, user_id, {part} if complete else set(), as_of, source, run_id, observed=observed
+        )
         staging.discard_staged(connection, user_id, subject)
         surplus = None
         if complete:
             # Only the whole of the ratings or likes is counted again by a newest-first page.
             is_whole = part != "likes_unrated" and stated_total is not None
             surplus = (stated_total or 0) - count_stored(connection, user_id, part) if is_whole else 0
-        staging.mark_success(connection, user_id, subject, complete=complete, stated_surplus=surplus)
+        staging.mark_success(
+            connection,
+            user_id,
+            subject,
+            complete=complete,
+            stated_surplus=surplus,
+            known_as_of=as_of,
+            source=source,
+        )
         mark_seen(
             connection,
             user_id,
-            ratings_count=stated_total if part == "rated" else None,
+            ratings_count=stated_total if is_rated else None,
             likes_count=stated_total if part == "likes" else None,
         )
         resolve_failures(connection, subject, user_id=user_id)
@@ -221,13 +252,51 @@ def merge_favorites(
     connection: psycopg.Connection, user_id: int, items: Sequence[FilmItem], *, source: str, run_id: int
 ) -> Changes:
     """Merge the favourites of a member's profile, all of which are given. One transaction."""
+    films = [FilmKey(item.slug, item.uid, item.lid, item.title, item.release_year) for item in items]
     with connection.transaction():
         open_incoming(connection)
-        fill_incoming(connection, items)
-        changes = _merge_incoming(connection, user_id, "favorites", True, False, source, run_id)
-        staging.mark_success(connection, user_id, "profile", complete=True)
+        as_of = _now(connection)
+        _fill_incoming(connection, [Opinion(film, favorite=True) for film in films], as_of)
+        changes = _merge_incoming(connection, user_id, {"favorites"}, as_of, source, run_id)
+        staging.mark_success(connection, user_id, "profile", complete=True, source=source)
         mark_seen(connection, user_id)
         resolve_failures(connection, "profile", user_id=user_id)
+    return changes
+
+
+def merge_opinions(
+    connection: psycopg.Connection,
+    user_id: int,
+    said: Sequence[Opinion],
+    *,
+    complete_parts: frozenset[Part],
+    as_of: datetime,
+    source: SourceName,
+    run_id: int,
+    shrink_guard_share: float,
+) -> Changes:
+    """Merge what an export or a feed says of one member, in one transaction.
+
+    Of `complete_parts` everything is given, so that what is missing is gone, and they count as
+    fully read at `as_of`. What is older than what is known changes no opinion.
+
+    Raises:
+        RetriableError: a complete part holds less than `shrink_guard_share` of what is stored:
+            nothing was changed, and the part is marked as suspicious. A caller in a transaction
+            of its own marks it again, with `staging.mark_suspicious`.
+        ForgottenError: there is no such member any more.
+    """
+    as_of = min(as_of, _now(connection))  # a clock that is ahead must not outvote what comes next
+    _require_plausible(connection, user_id, said, complete_parts, as_of, source, shrink_guard_share)
+    with connection.transaction():
+        open_incoming(connection)
+        _fill_incoming(connection, said, as_of)
+        changes = _merge_incoming(connection, user_id, complete_parts, as_of, source, run_id)
+        for part in sorted(complete_parts):
+            staging.mark_success(
+                connection, user_id, _SUBJECTS[part], complete=True, read_at=as_of, known_as_of=as_of,
+                source=source, stated_surplus=0,
+            )  # fmt: skip
     return changes
 
 
@@ -239,84 +308,244 @@ def record_unchanged(connection: psycopg.Connection, user_id: int, subject: Grid
         resolve_failures(connection, subject, user_id=user_id)
 
 
+def _now(connection: psycopg.Connection) -> datetime:
+    row = connection.execute("select now()").fetchone()
+    assert row is not None
+    now: datetime = row[0]
+    return now
+
+
+def _fill_incoming(connection: psycopg.Connection, said: Sequence[Opinion], as_of: datetime) -> None:
+    now = _now(connection)
+    copy_rows(
+        connection,
+        "incoming (position, slug, title, release_year, uid, lid, rating, liked, favorite, rated_at, as_of)",
+        (
+            (
+                n, o.film.slug, o.film.title, o.film.release_year, o.film.uid, o.film.lid,
+                o.rating, o.liked, o.favorite, o.rated_at, min(o.as_of, now) if o.as_of else as_of,
+            )
+            for n, o in enumerate(said)
+        ),
+    )  # fmt: skip
+
+
+def _require_plausible(
+    connection: psycopg.Connection,
+    user_id: int,
+    said: Sequence[Opinion],
+    complete_parts: Collection[Part],
+    as_of: datetime,
+    source: str,
+    shrink_guard_share: float,
+) -> None:
+    given_by_part: dict[Part, int] = {
+        "rated": sum(opinion.rating is not None for opinion in said),
+        "likes": sum(opinion.liked is True for opinion in said),
+        "favorites": sum(opinion.favorite is True for opinion in said),
+    }
+    for part in _removable(connection, user_id, complete_parts, as_of, source):
+        given, stored = given_by_part[part], count_stored(connection, user_id, part)
+        if given < shrink_guard_share * stored:
+            staging.mark_suspicious(connection, user_id, _SUBJECTS[part])
+            raise RetriableError(
+                f"Only {given} films came as {part} where {stored} are stored; nothing was changed."
+                " If that is right, run once with a lower ALMANAC_SHRINK_GUARD_SHARE."
+            )
+
+
+def _removable(
+    connection: psycopg.Connection,
+    user_id: int,
+    complete_parts: Collection[Part],
+    as_of: datetime,
+    source: str,
+) -> list[Part]:
+    """The complete parts of which nothing later is known, so that what they lack is gone."""
+    later = connection.execute(
+        """
+        select subject from ops.user_scrape_state
+        where user_id = %s
+          and (known_as_of, raw.source_rank(known_source)) > (%s::timestamptz, raw.source_rank(%s))
+        """,
+        [user_id, as_of, source],
+    ).fetchall()
+    return [part for part in sorted(complete_parts) if (_SUBJECTS[part],) not in later]
+
+
 def _merge_incoming(
     connection: psycopg.Connection,
     user_id: int,
-    part: Part,
-    complete: bool,
-    observed: bool,
+    complete_parts: Collection[Part],
+    as_of: datetime,
     source: str,
     run_id: int,
+    *,
+    observed: bool = False,
 ) -> Changes:
+    """Merge `incoming` into the member's opinions, inside the caller's transaction."""
     new_films = resolve_incoming(connection)
-    gone = (
-        f"""
-        union all
-        select old.film_id, {_LEFT[part]}
-        from raw.ratings as old
-        where old.user_id = %(user)s and old.removed_at is null and {_STORED[part]}
-          and not exists (select from incoming where incoming.film_id = old.film_id)
-        """
-        if complete
-        else ""
-    )
-    row = connection.execute(
-        f"""
-        with target (film_id, rating, liked, favorite) as (
-            select incoming.film_id, {_SAID[part]}
-            from incoming
-            left join raw.ratings as old on old.user_id = %(user)s and old.film_id = incoming.film_id
-            {gone}
-        ), change as (
-            select target.*,
+    # One merge of a member at a time, and none of a member who is being forgotten.
+    member = connection.execute("select from raw.users where user_id = %s for no key update", [user_id])
+    if not member.rowcount:
+        raise ForgottenError("The member was forgotten meanwhile; nothing was stored.")
+    row = connection.execute("select count(*) > count(distinct film_id) from incoming").fetchone()
+    assert row is not None
+    removable = _removable(connection, user_id, complete_parts, as_of, source)
+    counts = connection.execute(
+        _merge_statement(removable, has_repeats=row[0], is_feed=source == "rss"),
+        {
+            "user": user_id,
+            "as_of": as_of,
+            "source": source,
+            "run": run_id,
+            "dated_by": _DATED_BY[source],
+            "observed": observed,
+        },
+    ).fetchone()
+    assert counts is not None
+    added, changed, removed, restored = counts
+    return Changes(added, changed, removed, restored, new_films)
+
+
+def _merge_statement(removable: Collection[Part], *, has_repeats: bool, is_feed: bool) -> str:
+    """The one statement that compares what is said with what is stored, and writes what differs."""
+    # Which rows say something of an aspect; a complete snapshot does of every film.
+    says = {aspect: f"said.{aspect} is not null" for aspect in _ASPECTS}
+    if "likes_unrated" in removable:
+        says["liked"] = "(said.liked is not null or old.rating is null)"
+    for part, aspect in (("rated", "rating"), ("likes", "liked"), ("favorites", "favorite")):
+        if part in removable:
+            says[aspect] = "true"
+    is_different = " or ".join(f"verdict.{a} is distinct from {_or_false('old.', a)}" for a in _ASPECTS)
+    return f"""
+        with said as (
+            {_said(has_repeats=has_repeats, is_feed=is_feed)}
+        ), old as (
+            select * from raw.ratings where user_id = %(user)s
+        ), known as (
+            select {", ".join(_known(aspect) for aspect in _ASPECTS)}
+            from ops.user_scrape_state where user_id = %(user)s
+        ), change as materialized (
+            select coalesce(said.film_id, old.film_id) as film_id,
+                   old.film_id is null as is_new,
                    old.rating as old_rating, old.liked as old_liked, old.favorite as old_favorite,
-                   case when target.rating is not null or target.liked or target.favorite then
-                       case when old.film_id is null then 'added'
-                            when old.removed_at is not null then 'restored'
-                            else 'changed' end
-                   else 'removed' end as kind
-            from target
-            left join raw.ratings as old on old.user_id = %(user)s and old.film_id = target.film_id
-            where old.film_id is null
-               or (target.rating, target.liked, target.favorite)
-                  is distinct from (old.rating, old.liked, old.favorite)
-            order by target.film_id
-        ), written as (
-            insert into raw.ratings as stored
+                   verdict.rating, verdict.liked, verdict.favorite,
+                   case when verdict.rating is distinct from old.rating
+                        then case when verdict.rating is not null then
+                            coalesce(said.rated_at, case when %(observed)s then %(as_of)s::timestamptz end)
+                        end
+                        when is_dated_now then said.rated_at else old.rated_at end as rated_at,
+                   case when verdict.rating is distinct from old.rating or is_dated_now
+                        then %(dated_by)s else old.rated_at_source end as rated_at_source,
+                   case when not ({is_different}) then null
+                        when verdict.rating is null and not verdict.liked and not verdict.favorite
+                        then 'removed'
+                        when old.film_id is null then 'added'
+                        when old.removed_at is not null then 'restored'
+                        else 'changed' end as kind,
+                   greatest({", ".join(_told_as_of(aspect) for aspect in _ASPECTS)}) as as_of
+            from said
+            {"full" if removable else "left"} join old on old.film_id = said.film_id
+            cross join known
+            cross join lateral (
+                select {", ".join(_verdict(aspect, says[aspect]) for aspect in _ASPECTS)}
+            ) as verdict
+            cross join lateral (
+                -- The same rating, but now it is known when it was given.
+                select said.rated_at is not null and said.rating = old.rating
+                       and (old.rated_at is null or old.rated_at_source = 'observed') as is_dated_now
+            ) as dating
+            where {is_different} or is_dated_now and verdict.rating = old.rating
+            order by 1
+        ), inserted as (
+            insert into raw.ratings
                 (user_id, film_id, rating, liked, favorite, rated_at, rated_at_source, source)
-            select %(user)s, film_id, rating, liked, favorite,
-                   case when %(observed)s and rating is not null then now() end,
-                   case when %(observed)s and rating is not null then 'observed' end,
-                   %(source)s
-            from change
-            on conflict (user_id, film_id) do update
-            set rating = excluded.rating, liked = excluded.liked, favorite = excluded.favorite,
-                -- When a rating was given stays known for as long as the rating stays.
-                rated_at = case when stored.rating is distinct from excluded.rating
-                                then excluded.rated_at else stored.rated_at end,
-                rated_at_source = case when stored.rating is distinct from excluded.rating
-                                       then excluded.rated_at_source else stored.rated_at_source end,
-                source = excluded.source,
+            select %(user)s, film_id, rating, liked, favorite, rated_at,
+                   case when rated_at is not null then rated_at_source end, %(source)s
+            from change where is_new
+        ), updated as (
+            update raw.ratings as stored
+            set rating = change.rating, liked = change.liked, favorite = change.favorite,
+                rated_at = change.rated_at,
+                rated_at_source = case when change.rated_at is not null then change.rated_at_source end,
+                source = case when kind is null then stored.source else %(source)s end,
                 updated_at = now(),
-                removed_at = case when excluded.rating is null and not excluded.liked
-                                       and not excluded.favorite then now() end
+                removed_at = case when kind is null then removed_at
+                                  when kind = 'removed' then now() end
+            from change
+            where not is_new and stored.user_id = %(user)s and stored.film_id = change.film_id
         ), told as (
             insert into raw.rating_events
                 (user_id, film_id, kind, old_rating, new_rating, old_liked, new_liked,
-                 old_favorite, new_favorite, source, scrape_run_id)
+                 old_favorite, new_favorite, as_of, source, scrape_run_id)
             select %(user)s, film_id, kind, old_rating, rating, old_liked, liked,
-                   old_favorite, favorite, %(source)s, %(run)s
-            from change
+                   old_favorite, favorite, as_of, %(source)s, %(run)s
+            from change where kind is not null
         )
         select count(*) filter (where kind = 'added'), count(*) filter (where kind = 'changed'),
                count(*) filter (where kind = 'removed'), count(*) filter (where kind = 'restored')
         from change
-        """,
-        {"user": user_id, "observed": observed, "source": source, "run": run_id},
-    ).fetchone()
-    assert row is not None
-    added, changed, removed, restored = row
-    return Changes(added, changed, removed, restored, new_films)
+    """
+
+
+def _said(*, has_repeats: bool, is_feed: bool) -> str:
+    """One row per film of `incoming`: each aspect as the newest item has it that speaks of it."""
+    if not has_repeats:
+        values = {"rating": "rating", "rated_at": "rated_at", "liked": "liked", "favorite": "favorite"}
+        moments = dict.fromkeys(_ASPECTS, "as_of")
+    else:
+        newest = "(array_agg({} order by as_of desc, position) filter (where {} is not null))[1]"
+        values = {aspect: newest.format(aspect, aspect) for aspect in _ASPECTS}
+        values["rated_at"] = newest.format("rated_at", "rating")
+        moments = {aspect: newest.format("as_of", aspect) for aspect in _ASPECTS}
+    if is_feed:
+        # It tells of one viewing: what was not liked then may be liked by now.
+        values["liked"] = f"nullif({values['liked']}, false)"
+    columns = [f"{value} as {name}" for name, value in values.items()]
+    columns += [f"{value} as {aspect}_as_of" for aspect, value in moments.items()]
+    return f"select film_id, {', '.join(columns)} from incoming" + (
+        " group by film_id" if has_repeats else ""
+    )
+
+
+def _or_false(prefix: str, aspect: str) -> str:
+    """The aspect's column; a like or favourite of which nothing is known is none."""
+    return f"{prefix}{aspect}" if aspect == "rating" else f"coalesce({prefix}{aspect}, false)"
+
+
+def _known(aspect: str) -> str:
+    """Up to when, and by whom, all of the aspect is known."""
+    only = f"filter (where subject = '{_ASPECTS[aspect]}')"
+    return (
+        f"coalesce(max(known_as_of) {only}, '-infinity') as {aspect}_as_of,"
+        f" max(raw.source_rank(known_source)) {only} as {aspect}_rank"
+    )
+
+
+def _told_as_of(aspect: str) -> str:
+    """When a changed aspect was told of."""
+    return (
+        f"case when verdict.{aspect} is distinct from {_or_false('old.', aspect)}"
+        f" then coalesce(said.{aspect}_as_of, %(as_of)s) end"
+    )
+
+
+def _verdict(aspect: str, says: str) -> str:
+    """What is thought of the film now: what is said, unless something at least as good says otherwise."""
+    said, old = _or_false("said.", aspect), _or_false("old.", aspect)
+    moment = f"(coalesce(said.{aspect}_as_of, %(as_of)s), raw.source_rank(%(source)s))"
+    return f"""
+        case when {says} and {said} is distinct from {old}
+              and {moment} >= (known.{aspect}_as_of, coalesce(known.{aspect}_rank, 0))
+              and not exists (
+                  select from raw.rating_events as event
+                  where event.user_id = old.user_id and event.film_id = old.film_id
+                    and {_or_false("event.old_", aspect)} is distinct from {_or_false("event.new_", aspect)}
+                    and (event.as_of, raw.source_rank(event.source)) > {moment}
+              )
+             then {said} else {old} end as {aspect}
+    """
 
 
 def latest_changes(connection: psycopg.Connection, run_id: int, limit: int = 10) -> tuple[LatestChange, ...]:

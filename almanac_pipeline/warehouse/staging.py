@@ -15,6 +15,7 @@ import psycopg
 from psycopg.rows import class_row
 
 from almanac_pipeline.sources.records import FilmItem
+from almanac_pipeline.warehouse.copying import copy_rows
 
 GridSubject = Literal["ratings", "likes"]
 Subject = Literal[
@@ -101,17 +102,18 @@ def stage_page(
     with connection.transaction(), connection.cursor() as cursor:
         if page_number == 1:
             discard_staged(connection, user_id, subject)
-        with cursor.copy(
-            "copy ops.staged_items (user_id, subject, page_number, position, slug, title, release_year,"
-            " uid, lid, rating, liked) from stdin"
-        ) as copy:
-            for position, item in enumerate(items):
-                copy.write_row(
-                    (
-                        user_id, subject, page_number, position, item.slug, item.title, item.release_year,
-                        item.uid, item.lid, item.rating, item.liked,
-                    )
-                )  # fmt: skip
+        copy_rows(
+            connection,
+            "ops.staged_items (user_id, subject, page_number, position, slug, title, release_year,"
+            " uid, lid, rating, liked)",
+            (
+                (
+                    user_id, subject, page_number, position, item.slug, item.title, item.release_year,
+                    item.uid, item.lid, item.rating, item.liked,
+                )
+                for position, item in enumerate(items)
+            ),
+        )  # fmt: skip
         cursor.execute(
             """
             insert into ops.user_scrape_state
@@ -174,21 +176,40 @@ def mark_success(
     *,
     complete: bool,
     stated_surplus: int | None = None,
+    read_at: datetime | None = None,
+    known_as_of: datetime | None = None,
+    source: str = "pages",
 ) -> None:
-    """Record a successful read; `complete` if it saw everything. Ends checkpoint and suspicion."""
+    """Record a successful read; `complete` if it saw everything. Ends checkpoint and suspicion.
+
+    `read_at` is when the source was read (None: now), `known_as_of` up to when all of the subject
+    is known after it (None: `read_at`). A read that is older than the last one records nothing.
+    """
     connection.execute(
         """
         insert into ops.user_scrape_state as state
-            (user_id, subject, last_success_at, last_full_at, stated_surplus, listed_count)
-        values (%(user)s, %(subject)s, now(), case when %(complete)s then now() end, coalesce(%(surplus)s, 0),
-                (select listed_likes_count from raw.users where user_id = %(user)s and %(subject)s = 'likes'))
+            (user_id, subject, last_success_at, last_full_at, stated_surplus, known_as_of, known_source)
+        select %(user)s, %(subject)s, read_at, case when %(complete)s then read_at end,
+               coalesce(%(surplus)s, 0), coalesce(%(known)s, read_at), %(source)s
+        from coalesce(%(read)s::timestamptz, now()) as read_at
         on conflict (user_id, subject) do update
-        set last_success_at = now(), next_page = null, suspicious_at = null,
-            listed_count = excluded.listed_count,
+        set last_success_at = excluded.last_success_at, next_page = null, suspicious_at = null,
             last_full_at = coalesce(excluded.last_full_at, state.last_full_at),
-            stated_surplus = coalesce(%(surplus)s, state.stated_surplus)
+            stated_surplus = coalesce(%(surplus)s, state.stated_surplus),
+            known_as_of = greatest(state.known_as_of, excluded.known_as_of),
+            known_source = case when state.known_as_of > excluded.known_as_of then state.known_source
+                                else excluded.known_source end
+        where excluded.last_success_at >= coalesce(state.last_success_at, '-infinity')
         """,
-        {"user": user_id, "subject": subject, "complete": complete, "surplus": stated_surplus},
+        {
+            "user": user_id,
+            "subject": subject,
+            "complete": complete,
+            "surplus": stated_surplus,
+            "read": read_at,
+            "known": known_as_of,
+            "source": source,
+        },
     )
 
 

@@ -7,17 +7,13 @@ from collections.abc import Sequence
 import psycopg
 import pytest
 
-from almanac_pipeline.sources.records import FilmItem
-from almanac_pipeline.warehouse.films import fill_incoming, open_incoming, resolve_incoming
+from almanac_pipeline.warehouse.films import FilmKey, resolve_films
 
 
-def resolve(connection: psycopg.Connection, *items: FilmItem) -> list[int]:
+def resolve(connection: psycopg.Connection, *items: FilmKey) -> list[int]:
     """The films of the items, as a merge finds them."""
     with connection.transaction():
-        open_incoming(connection)
-        fill_incoming(connection, items)
-        resolve_incoming(connection)
-        return [row[0] for row in connection.execute("select film_id from incoming order by position")]
+        return resolve_films(connection, items)
 
 
 def films(connection: psycopg.Connection) -> Sequence[tuple[object, ...]]:
@@ -32,7 +28,7 @@ def writes(connection: psycopg.Connection) -> list[tuple[object, ...]]:
     ).fetchall()
 
 
-CURE = FilmItem("cure", "Cure", 1997, "film:1", "L1")
+CURE = FilmKey("cure", "film:1", "L1", "Cure", 1997)
 
 
 def test_a_new_film_is_created_once_with_its_aliases(connection: psycopg.Connection) -> None:
@@ -48,23 +44,23 @@ def test_a_new_film_is_created_once_with_its_aliases(connection: psycopg.Connect
 @pytest.mark.parametrize(
     "later",
     [
-        FilmItem("cure", uid="film:1"),
-        FilmItem("cure", lid="L1"),
-        FilmItem("cure"),
-        FilmItem("cure-1997", "Cure", 1997, "film:1", "L1"),
-        FilmItem("cure-1997", uid="film:1"),
-        FilmItem("cure-1997", lid="L1"),
+        FilmKey("cure", uid="film:1"),
+        FilmKey("cure", lid="L1"),
+        FilmKey("cure"),
+        FilmKey("cure-1997", "film:1", "L1", "Cure", 1997),
+        FilmKey("cure-1997", uid="film:1"),
+        FilmKey("cure-1997", lid="L1"),
     ],
 )
-def test_any_id_finds_the_film(connection: psycopg.Connection, later: FilmItem) -> None:
+def test_any_id_finds_the_film(connection: psycopg.Connection, later: FilmKey) -> None:
     assert resolve(connection, CURE) == resolve(connection, later)
     assert len(films(connection)) == 1
 
 
 def test_a_slug_of_an_old_page_gets_its_ids_from_a_new_one(connection: psycopg.Connection) -> None:
-    [first] = resolve(connection, FilmItem("cure"))
+    [first] = resolve(connection, FilmKey("cure"))
     assert films(connection) == [("cure", None, None, "cure")]
-    assert resolve(connection, FilmItem("cure", "Cure", 1997, "film:1")) == [first]
+    assert resolve(connection, FilmKey("cure", "film:1", None, "Cure", 1997)) == [first]
     assert resolve(connection, CURE) == [first]
     assert films(connection) == [("cure", "film:1", "L1", "Cure")]
 
@@ -72,9 +68,9 @@ def test_a_slug_of_an_old_page_gets_its_ids_from_a_new_one(connection: psycopg.C
 def test_a_renamed_slug_is_taken_up_and_the_old_one_still_leads_here(connection: psycopg.Connection) -> None:
     [first] = resolve(connection, CURE)
     connection.execute("update ops.film_metadata_sync set status = 'fetched', page_fetched_at = now()")
-    resolve(connection, FilmItem("cure-1997", "Cure!", 1997, "film:1", "L1"))
+    resolve(connection, FilmKey("cure-1997", "film:1", "L1", "Cure!", 1997))
     assert films(connection) == [("cure-1997", "film:1", "L1", "Cure!")]
-    assert resolve(connection, FilmItem("cure")) == [first]
+    assert resolve(connection, FilmKey("cure")) == [first]
     # Its page is read again; a stale page with the old name renames nothing.
     assert connection.execute("select status, page_fetched_at from ops.film_metadata_sync").fetchall() == [
         ("pending", None)
@@ -85,19 +81,19 @@ def test_a_renamed_slug_is_taken_up_and_the_old_one_still_leads_here(connection:
 
 def test_a_slug_given_to_another_film_does_not_join_the_two(connection: psycopg.Connection) -> None:
     [first] = resolve(connection, CURE)
-    [second] = resolve(connection, FilmItem("cure", "Cure", 2024, "film:2", "L2"))
+    [second] = resolve(connection, FilmKey("cure", "film:2", "L2", "Cure", 2024))
     assert first != second
     assert films(connection) == [(None, "film:1", "L1", "Cure"), ("cure", "film:2", "L2", "Cure")]
-    [again] = resolve(connection, FilmItem("cure-1997", "Cure", 1997, "film:1", "L1"))
+    [again] = resolve(connection, FilmKey("cure-1997", "film:1", "L1", "Cure", 1997))
     assert again == first
     assert films(connection)[0] == ("cure-1997", "film:1", "L1", "Cure")
-    assert resolve(connection, FilmItem("cure")) == [second]
+    assert resolve(connection, FilmKey("cure")) == [second]
 
 
 def test_two_rows_that_turn_out_to_be_one_film_are_joined(connection: psycopg.Connection) -> None:
     """Seen by uid under its old name and, on an old page, by its new name alone."""
-    [by_uid] = resolve(connection, FilmItem("cure", "Cure", 1997, "film:1"))
-    [by_slug] = resolve(connection, FilmItem("cure-1997"))
+    [by_uid] = resolve(connection, FilmKey("cure", "film:1", None, "Cure", 1997))
+    [by_slug] = resolve(connection, FilmKey("cure-1997"))
     user, other = (
         connection.execute(
             "insert into raw.users (username) values (%s) returning user_id", [name]
@@ -118,7 +114,7 @@ def test_two_rows_that_turn_out_to_be_one_film_are_joined(connection: psycopg.Co
         "insert into raw.rating_events (user_id, film_id, kind, source) values (%s, %s, 'added', 'pages')",
         [user[0], by_slug],
     )
-    assert resolve(connection, FilmItem("cure-1997", "Cure", 1997, "film:1", "L1")) == [by_uid]
+    assert resolve(connection, FilmKey("cure-1997", "film:1", "L1", "Cure", 1997)) == [by_uid]
     assert films(connection) == [("cure-1997", "film:1", "L1", "Cure")]
     ratings = connection.execute(
         "select user_id, film_id, rating::float8, liked from raw.ratings order by user_id"
@@ -130,7 +126,7 @@ def test_two_rows_that_turn_out_to_be_one_film_are_joined(connection: psycopg.Co
 
 
 def test_an_export_film_known_by_lid_meets_the_page_film_known_by_uid(connection: psycopg.Connection) -> None:
-    resolve(connection, FilmItem("cure", "Cure", 1997, "film:1"))
+    resolve(connection, FilmKey("cure", "film:1", None, "Cure", 1997))
     connection.execute("insert into raw.films (lid, title) values ('L1', 'Cure (export)')")
     connection.execute(
         "insert into raw.film_aliases (kind, value, film_id)"
@@ -141,7 +137,7 @@ def test_an_export_film_known_by_lid_meets_the_page_film_known_by_uid(connection
 
 
 def test_many_items_are_resolved_in_one_go(connection: psycopg.Connection) -> None:
-    items = [FilmItem(f"f{n}", f"F {n}", 2000, f"film:{n}", f"L{n}") for n in range(300)]
+    items = [FilmKey(f"f{n}", f"film:{n}", f"L{n}", f"F {n}", 2000) for n in range(300)]
     found = resolve(connection, *items)
     assert len(set(found)) == 300
     before = writes(connection)
