@@ -18,9 +18,15 @@ from psycopg.rows import class_row
 from psycopg.types.json import Jsonb
 
 from almanac_pipeline.errors import AlmanacError, NotFoundError
-from almanac_pipeline.sources.records import FilmItem, FilmPage, Histogram, MediaType
+from almanac_pipeline.sources.records import FilmPage, Histogram, MediaType
 from almanac_pipeline.tmdb.titles import Role, TmdbCountry, TmdbCredit, TmdbTitle
-from almanac_pipeline.warehouse.films import FilmKey, fill_incoming, lock_films, open_incoming, resolve_incoming
+from almanac_pipeline.warehouse.films import (
+    FilmKey,
+    fill_incoming,
+    lock_films,
+    open_incoming,
+    resolve_incoming,
+)
 from almanac_pipeline.warehouse.runs import resolve_failures
 
 POSTER_URL = "https://image.tmdb.org/t/p/w500"
