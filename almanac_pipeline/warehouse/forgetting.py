@@ -49,6 +49,7 @@ MESSAGES = (
     ("ops.enrichment_runs", "error_sample"),
     ("ops.film_metadata_sync", "last_error"),
     ("ops.alerts", "message"),
+    ("ops.imports", "refusal"),
 )
 """Texts that name nobody today; in a database of an earlier release they may."""
 

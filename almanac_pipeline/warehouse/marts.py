@@ -43,6 +43,22 @@ class MemberOverview:
 
 
 @dataclass(frozen=True, slots=True)
+class PersonOverview:
+    """Somebody who is known, and what from."""
+
+    username: str
+    status: str
+    cohorts: list[str]
+    """Slugs of the cohorts they belong to."""
+    sources: list[str]
+    """Where their opinions and diary entries came from."""
+    ratings: int
+    last_read_at: datetime | None
+    has_feed: bool
+    """Whether they let us read their feed."""
+
+
+@dataclass(frozen=True, slots=True)
 class RankedFilm:
     """A row of a ranking, with what a person wants beside it. Ratings are stars, 0.5 to 5."""
 
@@ -97,6 +113,26 @@ def member_overview(connection: psycopg.Connection, cohort: str) -> list[MemberO
     """
     with connection.cursor(row_factory=class_row(MemberOverview)) as cursor:
         return cursor.execute(query, [cohort]).fetchall()
+
+
+def people_overview(connection: psycopg.Connection) -> list[PersonOverview]:
+    """Everybody who is known, by name."""
+    query = """
+        select u.username, u.status, u.feed_opted_in_at is not null as has_feed,
+               array(select c.slug from raw.cohort_members as m join raw.cohorts as c using (cohort_id)
+                     where m.user_id = u.user_id and m.until is null order by c.slug) as cohorts,
+               array(select source from raw.ratings where user_id = u.user_id
+                     union select source from raw.diary_entries where user_id = u.user_id
+                     order by source) as sources,
+               (select count(r.rating) from raw.ratings as r
+                where r.user_id = u.user_id and r.removed_at is null) as ratings,
+               (select max(s.last_success_at) from ops.user_scrape_state as s
+                where s.user_id = u.user_id) as last_read_at
+        from raw.users as u
+        order by u.username
+    """
+    with connection.cursor(row_factory=class_row(PersonOverview)) as cursor:
+        return cursor.execute(query).fetchall()
 
 
 def rankings(
