@@ -14,16 +14,16 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from almanac_pipeline.errors import LayoutDriftError
-from almanac_pipeline.sources.records import DiaryPage, FilmGrid, FilmPage
+from almanac_pipeline.sources.records import DiaryPage, FilmGrid, FilmPage, ProfilePage
 
-Watched = FilmGrid | DiaryPage | FilmPage
+Watched = FilmGrid | DiaryPage | FilmPage | ProfilePage
 """The pages whose items are counted."""
 Keep = Callable[[str, bytes], object]
 """Stores a page of a kind for inspection and says where."""
 
 REQUIRED_SHARE = 0.99
 UNDATED_REQUIRED_SHARE = 0.5
-"""For years where undated films are ordinary: announced films of a person (6 of 68 seen), watchlists, lists."""
+"""For years where undated films are ordinary: a person's films (6 of 68 seen), watchlists, lists."""
 UNLINKED_REQUIRED_SHARE = 0.5
 """For TMDB ids on film pages: new and obscure films are linked late."""
 MAX_CHANCE = 0.005
@@ -82,7 +82,7 @@ class Canary:
         kept = self._keep(kind, body) if self._keep is not None else None
         advice = f"the page is kept at {kept}" if kept is not None else "save such a page"
         raise LayoutDriftError(
-            f"the site's layout has changed: {field.name} on {present} of {seen} items of {kind} pages {where} "
+            f"the layout has changed: {field.name} on {present} of {seen} items of {kind} pages {where} "
             f"({present / seen:.1%}, needed {field.required_share:.0%}); nothing more is read, {advice} "
             "and mend the parser with it"
         )
@@ -110,13 +110,19 @@ def _is_below(present: int, seen: int, required_share: float) -> bool:
 def _observe(page: Watched) -> tuple[str, int, list[_Field]]:
     """(kind, number of items, what they have) of a page."""
     if isinstance(page, FilmPage):
-        fields = [
-            _Field("id", int(page.uid is not None), REQUIRED_SHARE, UNLINKED_REQUIRED_SHARE),
-            _Field("LID", int(page.lid is not None), REQUIRED_SHARE, UNLINKED_REQUIRED_SHARE),
-            _Field("TMDB id", int(page.tmdb_id is not None), UNLINKED_REQUIRED_SHARE, UNLINKED_REQUIRED_SHARE),
-        ]
-        return "film", 1, fields
-    if isinstance(page, DiaryPage):
+        values = (("id", page.uid, REQUIRED_SHARE), ("LID", page.lid, REQUIRED_SHARE))
+        tmdb = ("TMDB id", page.tmdb_id, UNLINKED_REQUIRED_SHARE)
+        return (
+            "film",
+            1,
+            [
+                _Field(name, int(value is not None), share, UNLINKED_REQUIRED_SHARE)
+                for name, value, share in (*values, tmdb)
+            ],
+        )
+    if isinstance(page, ProfilePage):
+        kind, films = "profile", list(page.favorites)
+    elif isinstance(page, DiaryPage):
         kind, films = "diary", [row.film for row in page.rows]
     else:
         kind, films = page.page, list(page.items)
@@ -124,6 +130,8 @@ def _observe(page: Watched) -> tuple[str, int, list[_Field]]:
         _Field("title", sum(film.title is not None for film in films)),
         _Field("id", sum(film.uid is not None for film in films)),
     ]
+    if isinstance(page, ProfilePage):
+        return kind, len(films), fields
     if not page.is_old_markup:
         required_share = REQUIRED_SHARE if kind in _DATED_KINDS else UNDATED_REQUIRED_SHARE
         years = sum(film.release_year is not None for film in films)

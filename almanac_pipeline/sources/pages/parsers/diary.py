@@ -29,7 +29,8 @@ def parse_diary(body: bytes) -> DiaryPage:
 
 def diary_of(document: Document) -> DiaryPage:
     """The diary in a document that is already parsed; see `parse_diary`."""
-    rows = tuple(_row(node) for node in document.tree.css("tr:is(.diary-entry-row, [data-viewing-id])"))
+    nodes = document.tree.css("tr:is(.diary-entry-row, [data-viewing-id])")
+    rows = tuple(_row(node) for node in nodes)
     next_page, last_page = document.page_links()
     total = document.stated_total()
     filtered = len(path_segments(document.canonical_url)) > 3
@@ -42,6 +43,8 @@ def diary_of(document: Document) -> DiaryPage:
         next_page=next_page,
         last_page=last_page,
         total=total,
+        is_old_markup=bool(nodes) and all(Poster(n, carriers_in(n), "").is_old_markup() for n in nodes),
+        marked_count=sum(_cell(n, "rating") is not None and _cell(n, "like") is not None for n in nodes),
     )
 
 

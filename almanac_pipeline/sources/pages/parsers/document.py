@@ -16,6 +16,7 @@ from almanac_pipeline.errors import (
     BlockedError,
     LayoutChangedError,
     NotFoundError,
+    PrivateError,
     RetriableError,
     WrongPageError,
 )
@@ -51,7 +52,14 @@ _CHALLENGE_MARKS = re.compile(
 )
 _SERVER_FAULT = re.compile(r"\b5[0-9]{2}\b|bad gateway|service unavailable|gateway time-?out")
 _NO_SUCH_PAGE = re.compile(r"can.t find")
+_PRIVATE_TITLE = re.compile(r"\bprivate\b")
+_NOT_FOR_US = re.compile(
+    r"\b(?:is|are|set to|made) private\b|\bprivate (?:account|profile|member|page)\b"
+    r"|\b(?:only|not) (?:be )?(?:visible|available|shown) to\b|\bhidden (?:account|profile)\b"
+    r"|\b(?:not allowed|permission) to (?:see|view)\b|\bhas (?:hidden|made private|blocked)\b"
+)
 _WHOLE_PAGE = re.compile(rb"<!doctype\s+html|<html[\s>]|<head[\s>]|<body[\s>]", re.IGNORECASE)
+_END = re.compile(rb"</html", re.IGNORECASE)
 _SAVED_FROM = re.compile(rb"<!--[^>]{0,200}?(https?://(?:www\.)?letterboxd\.com/[^\s<>\"']*)", re.IGNORECASE)
 
 # First path segments that are sections of the site, so never a member.
@@ -116,20 +124,23 @@ class Document:
         Raises:
             LayoutChangedError: there is a next page, but its number cannot be read.
         """
-        link = self.tree.css_first(".pagination a.next, .paginate-nextprev a.next")
-        href = link.attributes.get("href") if link is not None else None
+        blocks = self.tree.css(".pagination") or self.tree.css(".paginate-nextprev, .paginate-pages")
+        link = next((found for block in blocks if (found := block.css_first("a.next")) is not None), None)
+        href = link.attrs.get("href") if link is not None else None
         next_page = page_number(href) if href else None
         if href and next_page is None:
             raise LayoutChangedError("the link to the next page has no page number that we can read")
-        numbers = [read_count(node.text()) for node in self.tree.css(".paginate-page")]
+        numbers = [read_count(node.text()) for block in blocks for node in block.css(".paginate-page")]
         return next_page, max((number for number in numbers if number is not None), default=None)
 
     def stated_total(self) -> int | None:
         """How many films or people the page says there are, from its heading or its selected tab."""
-        for node in self.tree.css(":is(h1.section-heading .tooltip, .sub-nav .selected a)"):
-            total = read_count(tooltip(node))
-            if total is not None:
-                return total
+        for block_selector, selector in (("h1.section-heading", ".tooltip"), (".sub-nav", ".selected a")):
+            block = self.tree.css_first(block_selector)
+            for node in block.css(selector) if block is not None else ():
+                total = read_count(tooltip(node))
+                if total is not None:
+                    return total
         return None
 
 
@@ -141,11 +152,12 @@ def open_document(body: bytes, expected: tuple[PageKind, ...] = ()) -> Document:
     Raises:
         BlockedError: a challenge or an access denial.
         NotFoundError: the site says that there is no such page or film.
+        PrivateError: the site says that the page is not for us.
         RetriableError: empty, damaged or truncated, or an error page of the server.
         WrongPageError: no page of a known kind, or none of the expected ones.
     """
     require_text(body)
-    tree = LexborHTMLParser(body.decode("utf-8-sig", errors="replace"))
+    tree = LexborHTMLParser(body.removeprefix(b"\xef\xbb\xbf"))  # reads UTF-8, and U+FFFD for what is none
     canonical_url = _canonical_url(tree)
     _refuse_other_answers(tree, body, canonical_url)
     if is_truncated(body):
@@ -173,15 +185,14 @@ def require_text(body: bytes) -> None:
 
 def is_truncated(body: bytes) -> bool:
     """Whether a whole page was begun and not ended. A fragment, which begins with neither, is not."""
-    if b"</html" in body[-1024:].lower():
+    if b"</html" in body[-1024:]:
         return False
-    return _WHOLE_PAGE.search(body, 0, 65_536) is not None and b"</html" not in body.lower()
+    return _WHOLE_PAGE.search(body, 0, 65_536) is not None and _END.search(body) is None
 
 
 def tooltip(node: LexborNode) -> str | None:
     """The text shown on hover; scripts move `title` to `data-original-title`, and leave it empty."""
-    attributes = node.attributes
-    return attributes.get("title") or attributes.get("data-original-title")
+    return node.attrs.get("title") or node.attrs.get("data-original-title")
 
 
 def kind_of_url(url: str | None) -> PageKind | None:
@@ -208,7 +219,7 @@ def kind_of_url(url: str | None) -> PageKind | None:
 def _canonical_url(tree: LexborHTMLParser) -> str | None:
     for selector, attribute in (('meta[property="og:url"]', "content"), ('link[rel="canonical"]', "href")):
         node = tree.css_first(selector)
-        value = node.attributes.get(attribute) if node is not None else None
+        value = node.attrs.get(attribute) if node is not None else None
         if value and value.strip():
             return clean(value)
     return None
@@ -234,7 +245,9 @@ def _refuse_other_answers(tree: LexborHTMLParser, body: bytes, canonical_url: st
         text = tree.body.text().lower() if tree.body is not None else ""
         if "not found" in title or _NO_SUCH_PAGE.search(text):
             raise NotFoundError("the site says that this page does not exist")
-        raise RetriableError("the site answered with an error page")
+        if _PRIVATE_TITLE.search(title) or _NOT_FOR_US.search(text):
+            raise PrivateError("the site says that this page is private")
+        raise RetriableError("the site answered with an error page of an unknown wording; try it again later")
     if path_segments(canonical_url)[:1] in (["tmdb"], ["imdb"]):
         raise NotFoundError("the site knows no film with this TMDB or IMDb id")
 
@@ -279,7 +292,7 @@ def _owner(tree: LexborHTMLParser, kind: PageKind) -> str | None:
 
 
 def _body_attribute(tree: LexborHTMLParser, name: str) -> str:
-    return (tree.body.attributes.get(name) or "") if tree.body is not None else ""
+    return (tree.body.attrs.get(name) or "") if tree.body is not None else ""
 
 
 def _where(canonical_url: str | None) -> str:

@@ -12,6 +12,7 @@ from almanac_pipeline.sources.records import FilmGrid, FilmItem
 
 GridKind = Literal["films", "likes", "watchlist", "list", "person"]
 GRID_KINDS: tuple[PageKind, ...] = ("films", "likes", "watchlist", "list", "person")
+_MARKED_KINDS = frozenset(("films", "likes"))
 
 
 def parse_grid(body: bytes) -> FilmGrid:
@@ -28,7 +29,9 @@ def parse_grid(body: bytes) -> FilmGrid:
 def grid_of(document: Document) -> FilmGrid:
     """The grid in a document that is already parsed; see `parse_grid`."""
     kind = cast(GridKind, document.kind)
-    items = tuple(_item(poster, kind) for poster in posters(document.tree))
+    films = posters(document.tree, has_ranks=kind == "list")
+    opinions = [poster.opinion() if kind != "person" else (None, False) for poster in films]
+    items = tuple([_item(poster, kind, *opinion) for poster, opinion in zip(films, opinions, strict=True)])
     next_page, last_page = document.page_links()
     total = _total(document)
     if not items:
@@ -42,31 +45,25 @@ def grid_of(document: Document) -> FilmGrid:
         last_page=last_page,
         total=total,
         tmdb_person_id=_tmdb_person_id(document) if kind == "person" else None,
+        is_old_markup=bool(films) and all(poster.is_old_markup() for poster in films),
+        marked_count=sum(poster.marks is not None for poster in films) if kind in _MARKED_KINDS else None,
+        hearted_count=sum(liked for _, liked in opinions) if kind in _MARKED_KINDS else None,
     )
 
 
-def _item(poster: Poster, kind: GridKind) -> FilmItem:
+def _item(poster: Poster, kind: GridKind, rating: float | None, liked: bool) -> FilmItem:
     title, release_year = poster.title_and_year()
     uid, lid = poster.ids()
-    rating, liked = poster.opinion() if kind != "person" else (None, False)
-    return FilmItem(
-        slug=poster.slug,
-        title=title,
-        release_year=release_year,
-        uid=uid,
-        lid=lid,
-        rating=rating,
-        # Being on the page of likes is the like; old markup repeats no heart there.
-        liked=liked or kind == "likes",
-        list_position=_list_position(poster) if kind == "list" else None,
-    )
+    position = _list_position(poster) if kind == "list" else None
+    # By position, which is cheaper: slug, title, year, ids, rating, like, place in the list. Being on the
+    # page of likes is the like; old markup repeats no heart there.
+    return FilmItem(poster.slug, title, release_year, uid, lid, rating, liked or kind == "likes", position)
 
 
 def _list_position(poster: Poster) -> int | None:
     """Place in a ranked list, from 1; unranked lists print none."""
-    printed = poster.container.css_first(".list-number")
-    if printed is not None:
-        return read_count(printed.text())
+    if poster.rank is not None:
+        return read_count(poster.rank.text())
     index = int_of(poster.attribute("data-list-index"))
     ranked = "numbered-list-item" in class_names(poster.container)
     return index + 1 if ranked and index is not None else None

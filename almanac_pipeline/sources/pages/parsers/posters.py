@@ -6,6 +6,7 @@ title, rating and like are all looked up inside the same container.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -23,6 +24,7 @@ from almanac_pipeline.sources.pages.parsers.text import (
     split_title,
 )
 
+_NEW_CARRIERS = "[data-item-slug]"
 # `:is`, because lexbor returns an element once for every part of a plain selector list that it matches.
 # Only as the last part of a selector: with a combinator behind it, lexbor 3 finds too little.
 _CARRIERS = ":is([data-item-slug], [data-film-slug], [data-item-link], [data-film-link])"
@@ -37,38 +39,67 @@ _SLUG_ATTRIBUTES = (
 )
 
 _SHELLS = ":is(li.griditem, li.posteritem, li.poster-container, li.film-detail, .film-poster)"
+_POSTER = ':is(.film-poster, [data-component-class="LazyPoster"])'
+# As pages write it; whatever is written otherwise is read as JSON.
+_PLAIN_IDENTIFIER = re.compile(
+    r'\{"lid":"([0-9A-Za-z]+)","uid":"([a-z]+:[0-9]+)"(?:,"[A-Za-z]+":"[^"\\]*")*\}'
+)
 
 _OUTSIDE_TAGS = frozenset(("aside", "nav", "header", "footer"))
 _OUTSIDE_CLASSES = frozenset(("sidebar", "modal", "modal-neue"))
 _OUTSIDE_IDS = frozenset(("favourites", "recent-activity"))
+_ITEM_TAGS = frozenset(("li", "tr"))
 _CONTAINER_CLASSES = frozenset(("griditem", "posteritem", "poster-container", "film-detail", "listitem"))
 _POSTER_PREFIX = "Poster for "
 
 _DETAIL_CLASSES = frozenset(("film-detail", "listitem"))
 OPINION = ".poster-viewingdata"
+_RANK = ".list-number"
+_SHOWN_TITLES = "a.frame, img[alt]"
 _DETAIL_OPINION = ".film-detail-meta, .film-detail-content, .content-reactions-strip"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # not frozen, which would double the price of a thing made 72 times a page
 class Poster:
     """One film's container with the elements in it that carry its data."""
 
     container: LexborNode
     carriers: list[LexborNode]
     slug: str
+    marks: LexborNode | None = None
+    """The element that holds the page owner's rating and like, given or not."""
+    rank: LexborNode | None = None
+    """The element with the place in a ranked list."""
+    _values: dict[str, str] | None = None
 
     def attribute(self, *names: str) -> str | None:
         """The first of `names`, in that order, that any carrier or the container has with a value."""
+        values = self._values
+        if values is None:
+            # Looking up what is there is cheap, and what is not is dear: only then all are read at once.
+            value = self.carriers[0].attrs.get(names[0]) if self.carriers else None
+            if value and not value.isspace():
+                return value
+            values = self._values = {}
+            for node in (self.container, *reversed(self.carriers)):
+                found = node.attributes
+                values.update({name: value for name, value in found.items() if value and not value.isspace()})
         for name in names:
-            for node in (*self.carriers, self.container):
-                value = node.attrs.get(name)
-                if value and not value.isspace():
-                    return value
+            if name in values:
+                return values[name]
         return None
+
+    def is_old_markup(self) -> bool:
+        """Whether it is of before August 2025."""
+        return self.attribute("data-item-slug", "data-item-link", "data-item-name") is None
 
     def ids(self) -> tuple[str | None, str | None]:
         """(uid such as "film:951277", LID) of the film, each None where the page does not say."""
-        identifier = read_json(self.attribute("data-postered-identifier"))
+        written = self.attribute("data-postered-identifier")
+        plain = _PLAIN_IDENTIFIER.fullmatch(written) if written else None
+        if plain:
+            return plain[2], plain[1]
+        identifier = read_json(written)
         if not isinstance(identifier, dict):
             path = read_json(self.attribute("data-resolvable-poster-path"))
             identifier = path.get("postered") if isinstance(path, dict) else None
@@ -78,8 +109,9 @@ class Poster:
         uid = uid if isinstance(uid, str) and uid else self.attribute("data-item-uid", "data-item-id")
         uid = uid or self.attribute("data-film-id")
         if uid is None:
-            marks = self.container.css_first("p[data-item-uid]")
-            uid = marks.attributes.get("data-item-uid") if marks is not None else None
+            inner = self.container.css_first(":is([data-item-uid], [data-film-id])")
+            if inner is not None:
+                uid = inner.attributes.get("data-item-uid") or inner.attributes.get("data-film-id")
         uid = clean(uid) if uid else None
         lid = clean(lid) if isinstance(lid, str) else None
         return (f"film:{uid}" if uid and uid.isdecimal() else uid or None), lid or None
@@ -98,23 +130,25 @@ class Poster:
 
     def _shown_title(self) -> tuple[str | None, int | None]:
         """What the picture is labelled with, and the year that a detail view prints beside the title."""
-        frame = self.container.css_first("a.frame")
         name = ""
-        if frame is not None:
-            name = (
-                frame.attributes.get("data-original-title") or frame.attributes.get("title") or frame.text()
-            )
+        shown = self.container.css(_SHOWN_TITLES)
+        for frame in shown:
+            if frame.tag == "a" and not name.strip():
+                name = frame.attrs.get("data-original-title") or frame.attrs.get("title") or frame.text()
         if not name.strip():
-            image = self.container.css_first("img[alt]")
-            name = (image.attributes.get("alt") if image is not None else None) or ""
+            image = next((node for node in shown if node.tag == "img"), None)
+            name = (image.attrs.get("alt") if image is not None else None) or ""
             # Scripts put these words before the title; a film may also be called so.
             if name.startswith(_POSTER_PREFIX) and not self.slug.startswith("poster-for"):
                 name = name[len(_POSTER_PREFIX) :]
         title, year = split_title(name)
-        if year is None:
+        if year is None and self._is_detailed():
             link = self.container.css_first('a[href^="/films/year/"]')
             year = int_of(clean(link.text())) if link is not None else None
         return title or None, year
+
+    def _is_detailed(self) -> bool:
+        return not _DETAIL_CLASSES.isdisjoint(class_names(self.container))
 
     def opinion(self) -> tuple[float | None, bool]:
         """(rating in stars or None, liked) that the page's owner gave, from this container only.
@@ -122,46 +156,124 @@ class Poster:
         Raises:
             LayoutChangedError: there is a rating that we cannot read.
         """
-        marks = self.container.css_first(OPINION)
-        if marks is None and not _DETAIL_CLASSES.isdisjoint(class_names(self.container)):
+        marks = self.marks
+        if marks is None and self._is_detailed():
             marks = self.container.css_first(_DETAIL_OPINION)
         rating, liked = read_marks(marks) if marks is not None else (None, False)
         if rating is None:
-            half_star_count = int_of(clean(self.container.attrs.get("data-owner-rating") or ""))
+            written = self.container.attrs.get("data-owner-rating")
+            half_star_count = int_of(clean(written)) if written else None
             rating = _stars_or_raise(half_star_count) if half_star_count is not None else None
         return rating, liked
 
 
-def posters(tree: LexborHTMLParser, scope: str | None = None) -> Iterator[Poster]:
+def posters(tree: LexborHTMLParser, scope: str | None = None, *, has_ranks: bool = False) -> list[Poster]:
     """The films of a page's main part, or of the element `scope`, in page order, each once.
 
     Raises:
-        LayoutChangedError: one container holds two different films.
+        LayoutChangedError: one container holds two different films, or an item names none.
     """
     root = tree.css_first(scope) if scope else tree
     if root is None:
-        return
-    found: dict[int, Poster] = {}
-    outside: dict[int, bool] = {}
-    slugs: set[str] = set()
-    for node in carriers_in(root):
-        slug = _slug(node)
-        if slug is None:
-            continue
-        container, is_item = _container(node)
-        if not is_item and root.css_first(OPINION) is not None:
-            raise LayoutChangedError("a film stands in no list item, so that its rating cannot be told")
-        known = found.get(container.mem_id)
-        if known is not None:
-            if known.slug != slug:
+        return []
+    # Each search walks the whole page: first by the one attribute of today's pages, and by all that any
+    # era had only where that leaves items of a list unread.
+    found = _Items(root, root.css(_NEW_CARRIERS), is_scoped=scope is not None)
+    if not found.are_complete():
+        found = _Items(root, carriers_in(root), is_scoped=scope is not None)
+        if scope is None:
+            found.require_none_unread()
+    return found.posters(has_ranks=has_ranks)
+
+
+@dataclass(slots=True)
+class _List:
+    """An element that items stand in."""
+
+    element: LexborNode
+    is_outside: bool
+    item_count: int = 0
+
+    def items(self) -> Iterator[LexborNode]:
+        node = self.element.first_child
+        while node is not None:
+            if node.tag == "li":
+                yield node
+            node = node.next
+
+
+class _Items:
+    """What the carriers of a page belong to: items by container, and the lists that these stand in."""
+
+    def __init__(
+        self, root: LexborHTMLParser | LexborNode, carriers: list[LexborNode], *, is_scoped: bool
+    ) -> None:
+        self._root = root
+        self._items: dict[int, Poster] = {}
+        self._lists: dict[int, _List] = {}
+        for node in carriers:
+            slug = _slug(node)
+            if slug is None:
+                continue
+            container, is_item = _container(node)
+            if not is_item and root.css_first(OPINION) is not None:
+                raise LayoutChangedError("a film stands in no list item, so that its rating cannot be told")
+            known = self._items.get(container.mem_id)
+            if known is None:
+                self._add(Poster(container, [node], slug), is_scoped)
+            elif known.slug == slug:
+                known.carriers.append(node)
+            else:
                 raise LayoutChangedError("one item of the page holds two different films")
-            known.carriers.append(node)
-        elif scope is not None or not _is_outside(container, outside):
-            found[container.mem_id] = Poster(container, [node], slug)
-    for poster in found.values():
-        if poster.slug not in slugs:
-            slugs.add(poster.slug)
-            yield poster
+
+    def _add(self, poster: Poster, is_scoped: bool) -> None:
+        parent = poster.container.parent
+        if parent is None:
+            return
+        found = self._lists.get(parent.mem_id)
+        if found is None:
+            found = _List(parent, not is_scoped and _is_outside(poster.container))
+            self._lists[parent.mem_id] = found
+        if not found.is_outside:
+            found.item_count += 1
+            self._items[poster.container.mem_id] = poster
+
+    def are_complete(self) -> bool:
+        """Whether something was found and no list has an item beside those that were."""
+        return bool(self._items) and all(
+            found.is_outside or sum(1 for _ in found.items()) <= found.item_count
+            for found in self._lists.values()
+        )
+
+    def require_none_unread(self) -> None:
+        """Refuse a list with an item that has a poster and names no film: it must not vanish."""
+        for found in self._lists.values():
+            for item in found.items() if not found.is_outside else ():
+                if item.mem_id not in self._items and item.css_first(_POSTER) is not None:
+                    raise LayoutChangedError("an item of the page has a poster but does not name its film")
+
+    def posters(self, *, has_ranks: bool) -> list[Poster]:
+        """The items by their films; of several with the same film the first."""
+        if self._items:
+            for poster, node in self._inside(self._root.css(OPINION)):
+                poster.marks = poster.marks or node
+            for poster, node in self._inside(self._root.css(_RANK) if has_ranks else []):
+                poster.rank = poster.rank or node
+        films: dict[str, Poster] = {}
+        for poster in self._items.values():
+            films.setdefault(poster.slug, poster)
+        return list(films.values())
+
+    def _inside(self, nodes: list[LexborNode]) -> Iterator[tuple[Poster, LexborNode]]:
+        """Each node that stands inside an item, with that item."""
+        for node in nodes:
+            ancestor = node.parent
+            while ancestor is not None:
+                poster = self._items.get(ancestor.mem_id)
+                if poster is not None:
+                    yield poster, node
+                    break
+                ancestor = ancestor.parent
 
 
 def _slug(carrier: LexborNode) -> str | None:
@@ -179,13 +291,13 @@ def carriers_in(root: LexborHTMLParser | LexborNode) -> list[LexborNode]:
 
 def has_shells(tree: LexborHTMLParser) -> bool:
     """Whether the page's main part has elements that look like film items, readable or not."""
-    outside: dict[int, bool] = {}
-    return any(not _is_outside(node, outside) for node in tree.css(_SHELLS))
+    return any(not _is_outside(node) for node in tree.css(_SHELLS))
 
 
 def class_names(node: LexborNode) -> list[str]:
     """The classes of an element."""
-    return (node.attrs.get("class") or "").split()
+    written = node.attrs.get("class")
+    return written.split() if written else []
 
 
 def read_marks(marks: LexborNode) -> tuple[float | None, bool]:
@@ -195,25 +307,31 @@ def read_marks(marks: LexborNode) -> tuple[float | None, bool]:
         LayoutChangedError: there is a rating that we cannot read.
     """
     rating, liked = None, False
-    for node in marks.css("[class]"):
-        names = class_names(node)
-        if "icon-liked" in names or "liked-micro" in names:
-            liked = liked or "icon-status-off" not in names
+    nodes = list(marks.iter())
+    for node in nodes:  # grows by what stands inside elements that are no marks themselves
+        written = node.attrs.get("class") or ""
+        names = written.split()
         if "rating" in names:
             if "liked" in names:
                 liked = True
             elif rating is None:
-                rating = read_rating(node)
+                rating = read_rating(node, written)
+        elif "icon-liked" in names or "liked-micro" in names:
+            liked = liked or "icon-status-off" not in names
+        elif node.first_child is not None:
+            nodes.extend(node.iter())
     return rating, liked
 
 
-def read_rating(node: LexborNode) -> float | None:
-    """Stars of a rating element, from its class `rated-N`, else from its glyphs; None for an empty one.
+def read_rating(node: LexborNode, written: str) -> float | None:
+    """Stars of a rating element, from `rated-N` in the class as written, else from its glyphs.
+
+    None for an empty one.
 
     Raises:
         LayoutChangedError: it says something else.
     """
-    half_star_count = rated_class(node.attrs.get("class") or "")
+    half_star_count = rated_class(written)
     if half_star_count is not None:
         return _stars_or_raise(half_star_count)
     picture = node.css_first("svg[aria-label]")
@@ -233,12 +351,12 @@ def _stars_or_raise(half_star_count: int) -> float | None:
 
 def _container(node: LexborNode) -> tuple[LexborNode, bool]:
     """(the list item around a carrier, True); (the outermost poster element, False) where there is none."""
+    if node.tag not in _ITEM_TAGS and node.parent is not None and node.parent.tag == "li":
+        return node.parent, True
     outermost = ancestor = node
     while ancestor.is_element_node:
-        if ancestor.tag in ("li", "tr"):
-            return ancestor, True
         names = class_names(ancestor)
-        if not _CONTAINER_CLASSES.isdisjoint(names):
+        if ancestor.tag in _ITEM_TAGS or not _CONTAINER_CLASSES.isdisjoint(names):
             return ancestor, True
         if "react-component" in names or "film-poster" in names:
             outermost = ancestor
@@ -248,24 +366,15 @@ def _container(node: LexborNode) -> tuple[LexborNode, bool]:
     return outermost, False
 
 
-def _is_outside(container: LexborNode, known: dict[int, bool]) -> bool:
-    """Whether an item stands beside the page's main part; asked once per list, whose items share a parent."""
-    first = container.parent
-    if first is None:
-        return False
-    answer = known.get(first.mem_id)
-    if answer is None:
-        answer, node = False, container
-        while node is not None and node.is_element_node:
-            if (
-                node.tag in _OUTSIDE_TAGS
-                or node.id in _OUTSIDE_IDS
-                or not _OUTSIDE_CLASSES.isdisjoint(class_names(node))
-            ):
-                answer = True
-                break
-            if node.parent is None:
-                break
-            node = node.parent
-        known[first.mem_id] = answer
-    return answer
+def _is_outside(container: LexborNode) -> bool:
+    """Whether an item stands beside the page's main part."""
+    node: LexborNode | None = container
+    while node is not None and node.is_element_node:
+        if (
+            node.tag in _OUTSIDE_TAGS
+            or node.id in _OUTSIDE_IDS
+            or not _OUTSIDE_CLASSES.isdisjoint(class_names(node))
+        ):
+            return True
+        node = node.parent
+    return False

@@ -9,14 +9,19 @@ from __future__ import annotations
 import html
 import json
 import re
+import unicodedata
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-_NUMBER = re.compile(r"[0-9](?:[0-9.,\u00a0\u2009\u202f'\u2019]*[0-9])?(?:\s?[KkMm]\b)?")
+# What stands between groups of three digits somewhere in the world: stop, comma, Arabic separator, thin and
+# unbreakable spaces, apostrophes; a plain space only before exactly three digits.
+_GROUPING = r"(?:[.,\u066c\u00a0\u2009\u202f'\u2019]| (?=[0-9]{3}(?![0-9])))"
+_NUMBER = re.compile(rf"[0-9](?:(?:[0-9]|{_GROUPING})*[0-9])?(?:\s?[KkMm]\b)?")
 # Bare digits or groups of three behind a separator; at most 15 digits, so that int() takes any of them.
-_COUNT = re.compile(r"[0-9]{1,15}|[0-9]{1,3}(?:[.,\u00a0\u2009\u202f'\u2019][0-9]{3}){1,4}")
+_COUNT = re.compile(rf"[0-9]{{1,15}}|[0-9]{{1,3}}(?:{_GROUPING}[0-9]{{3}}){{1,4}}")
+_WHOLE_NUMBER = re.compile(r"[0-9]{1,15}")
 _SEPARATORS = re.compile(r"[^0-9]")
-_TRAILING_YEAR = re.compile(r"^(.*\S)\s\(([0-9]{4})\)$", re.DOTALL)
+_TRAILING_YEAR = re.compile(r"\s\(([0-9]{4})\)$")
 _RATED_CLASS = re.compile(r"(?:^|\s)rated-([0-9]{1,2})(?=\s|$)")
 _PAGE_NUMBER = re.compile(r"(?:/page/|[?&]page=)([0-9]{1,9})(?=[/?&#]|$)")
 _FILM_PATH = re.compile(r"(?:^|/)film/([^/?#]+)")
@@ -28,17 +33,25 @@ def clean(value: str) -> str:
     return value.strip() if value.isprintable() else _UNSTORABLE.sub("", value).strip()
 
 
+def ascii_digits(value: str) -> str:
+    """`value` with the decimal digits of any script written as 0 to 9."""
+    if value.isascii():
+        return value
+    return "".join(str(unicodedata.decimal(c)) if c.isdecimal() else c for c in value)
+
+
 def read_count(value: str | None) -> int | None:
     """The first number of a text if it is a whole one: "1,615,704 people" is 1615704, "23.4K" is None."""
-    match = _NUMBER.search(value) if value else None
+    match = _NUMBER.search(ascii_digits(value)) if value else None
     return int(_SEPARATORS.sub("", match[0])) if match and _COUNT.fullmatch(match[0]) else None
 
 
 def split_title(name: str) -> tuple[str, int | None]:
     """A display name without its trailing year: "Birds of Prey (and more) (2020)" keeps the first bracket."""
     name = clean(name)
-    match = _TRAILING_YEAR.match(name)
-    return (match[1], int(match[2])) if match else (name, None)
+    match = _TRAILING_YEAR.search(ascii_digits(name[-7:]))
+    title = name[:-7].rstrip() if match else ""
+    return (title, int(match[1])) if match and title else (name, None)
 
 
 def read_stars(value: str) -> float | None:
@@ -77,10 +90,10 @@ def film_slug(value: str | None) -> str | None:
     if not value:
         return None
     value = clean(value)
+    if "/" not in value:
+        return value or None
     match = _FILM_PATH.search(value)
-    if match:
-        return match[1]
-    return value if value and "/" not in value else None
+    return match[1] if match else None
 
 
 def path_segments(url: str | None) -> list[str]:
@@ -117,4 +130,5 @@ def int_of(value: object) -> int | None:
         return None
     if isinstance(value, int):
         return value
-    return int(value) if isinstance(value, str) and re.fullmatch(r"[0-9]{1,15}", value) else None
+    value = ascii_digits(value) if isinstance(value, str) else ""
+    return int(value) if _WHOLE_NUMBER.fullmatch(value) else None
