@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +16,12 @@ from almanac_pipeline.warehouse.members import ensure_users
 
 SLUG = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
 USERNAME = re.compile(r"[a-z0-9_-]{1,64}")
-_KEYS = {"following": {"kind", "seed", "include_self"}, "usernames": {"kind", "usernames"}}
+SITE_SLUG = re.compile(r"[^\s/?#\\%]{1,300}")
+MAXIMUM_DEPTH = 3
+FILM_PEOPLE = 100
+"""How many people of a film belong to a circle unless the definition says otherwise."""
+LIST_FILMS = 20
+"""How many films of a list are asked for their people unless the definition says otherwise."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,36 +32,29 @@ class Cohort:
     slug: str
     label: str
     definition: dict[str, Any]
+    """As stored; `validated_definition` fills in what an earlier release did not know."""
     status: str
     seed_user_id: int | None
+    """Who the circle was made from: the seed, or the owner of the list."""
 
 
 def validated_definition(definition: Mapping[str, Any]) -> dict[str, Any]:
     """The definition with user names in lower case and every key present.
 
-    Two kinds: `{"kind": "following", "seed": "name", "include_self": false}` and
-    `{"kind": "usernames", "usernames": ["name", …]}`.
+    docs/cohorts.md describes the kinds and their keys. All kinds but `usernames` know the filters
+    `min_films`, `min_likes`, `max_members` and `exclude`.
 
     Raises:
         ConfigurationError: something is missing, unknown or malformed; the message names it.
     """
     kind = definition.get("kind")
-    if kind not in _KEYS:
-        raise ConfigurationError(f"A cohort's kind is one of {', '.join(_KEYS)}, not {kind!r}.")
-    if unknown := set(definition) - _KEYS[kind]:
-        known = ", ".join(sorted(_KEYS[kind]))
-        raise ConfigurationError(f"A cohort of kind {kind} knows {known}, not {', '.join(sorted(unknown))}.")
-    if kind == "following":
-        include_self = definition.get("include_self", False)
-        if not isinstance(include_self, bool):
-            raise ConfigurationError(f"include_self is true or false, not {include_self!r}.")
-        return {"kind": kind, "seed": _username(definition.get("seed")), "include_self": include_self}
-    usernames = definition.get("usernames")
-    if not isinstance(usernames, (list, tuple)) or not usernames:
-        raise ConfigurationError(
-            "A cohort of kind usernames needs a list `usernames` with at least one name."
-        )
-    return {"kind": kind, "usernames": list(dict.fromkeys(_username(name) for name in usernames))}
+    if kind not in _KINDS:
+        raise ConfigurationError(f"A cohort's kind is one of {', '.join(_KINDS)}, not {kind!r}.")
+    known = _KINDS[kind]
+    if unknown := set(definition) - known.keys() - {"kind"}:
+        names = ", ".join(sorted(known))
+        raise ConfigurationError(f"A cohort of kind {kind} knows {names}, not {', '.join(sorted(unknown))}.")
+    return {"kind": kind} | {key: read(key, definition.get(key)) for key, read in known.items()}
 
 
 def create_cohort(
@@ -73,22 +71,58 @@ def create_cohort(
         )
     wanted = validated_definition(definition)
     with connection.transaction():
-        seed = wanted.get("seed")
-        seed_user_id = ensure_users(connection, [seed])[seed] if seed else None
+        seed = wanted.get("seed") or wanted.get("owner")
+        seed_user_id = ensure_users(connection, [seed]).get(seed) if seed else None
+        if seed and seed_user_id is None:
+            raise ConfigurationError(
+                "The member whom this cohort is made from asked to be forgotten. "
+                "If they take that back: `almanac member allow NAME`."
+            )
         connection.execute(
             """
             insert into raw.cohorts (slug, label, seed_user_id, definition) values (%s, %s, %s, %s)
-            on conflict (slug) do update set label = excluded.label, updated_at = now()
-            where cohorts.label <> excluded.label and cohorts.definition = excluded.definition
+            on conflict (slug) do nothing
             """,
             [slug, label, seed_user_id, Jsonb(wanted)],
         )
-    cohort = get_cohort(connection, slug)
-    if cohort.definition != wanted:
-        raise ConfigurationError(
-            f"The cohort {slug} exists with another definition ({cohort.definition}). Choose another slug."
+        cohort = get_cohort(connection, slug)
+        if _filled(cohort.definition) != wanted:
+            raise ConfigurationError(
+                f"The cohort {slug} exists with another definition ({cohort.definition}). Choose another slug."
+            )
+        connection.execute(
+            "update raw.cohorts set label = %s, updated_at = now() where slug = %s and label <> %s",
+            [label, slug, label],
         )
-    return cohort
+    return get_cohort(connection, slug)
+
+
+def add_named_members(connection: psycopg.Connection, slug: str, usernames: Sequence[str]) -> Cohort:
+    """Put more names into a cohort of kind `usernames`; it is created, with its slug as label, if needed.
+
+    They become members with the next sync of members. Repeating it changes nothing.
+
+    Raises:
+        ConfigurationError: a name is malformed, or the cohort's members are not found by names.
+    """
+    with connection.transaction():
+        connection.execute("select from raw.cohorts where slug = %s for update", [slug])
+        known = next((cohort for cohort in list_cohorts(connection) if cohort.slug == slug), None)
+        if known is None:
+            return create_cohort(connection, slug, slug, {"kind": "usernames", "usernames": list(usernames)})
+        if known.definition.get("kind") != "usernames":
+            raise ConfigurationError(
+                f"The members of {slug} are not found by names, so no name can be put into it. "
+                "Choose another slug, or one of kind usernames."
+            )
+        names = [*(known.definition.get("usernames") or ()), *usernames]
+        wanted = validated_definition({"kind": "usernames", "usernames": names})
+        connection.execute(
+            "update raw.cohorts set definition = %(new)s, updated_at = now()"
+            " where slug = %(slug)s and definition <> %(new)s",
+            {"new": Jsonb(wanted), "slug": slug},
+        )
+    return get_cohort(connection, slug)
 
 
 def get_cohort(connection: psycopg.Connection, slug: str) -> Cohort:
@@ -113,7 +147,97 @@ def list_cohorts(connection: psycopg.Connection) -> list[Cohort]:
 _SELECT = "select cohort_id, slug, label, definition, status, seed_user_id from raw.cohorts"
 
 
-def _username(name: object) -> str:
-    if not isinstance(name, str) or not USERNAME.fullmatch(name.strip().lower()):
-        raise ConfigurationError(f"{name!r} is not a user name.")
-    return name.strip().lower()
+def _filled(definition: Mapping[str, Any]) -> Mapping[str, Any]:
+    """A stored definition as it would be stored today; one that is no longer valid as it is."""
+    try:
+        return validated_definition(definition)
+    except ConfigurationError:
+        return definition
+
+
+def _username(key: str, value: object) -> str:
+    if not isinstance(value, str) or not USERNAME.fullmatch(value.strip().lower()):
+        raise ConfigurationError(f"{key}: {value!r} is not a user name.")
+    return value.strip().lower()
+
+
+def _usernames(key: str, value: object) -> list[str]:
+    if not isinstance(value, (list, tuple)) or not value:
+        raise ConfigurationError(
+            f"A cohort of kind usernames needs a list `{key}` with at least one name, not {value!r}."
+        )
+    return list(dict.fromkeys(_username(key, name) for name in value))
+
+
+def _excluded(key: str, value: object) -> list[str]:
+    if value is not None and not isinstance(value, (list, tuple)):
+        raise ConfigurationError(f"{key} is a list of user names, not {value!r}.")
+    return sorted({_username(key, name) for name in value or ()})
+
+
+def _flag(key: str, value: object) -> bool:
+    if not isinstance(value, (bool, type(None))):
+        raise ConfigurationError(f"{key} is true or false, not {value!r}.")
+    return bool(value)
+
+
+def _slug(key: str, value: object) -> str:
+    if not isinstance(value, str) or not SITE_SLUG.fullmatch(value) or value in (".", ".."):
+        raise ConfigurationError(f"{key}: {value!r} is not the last part of an address on the site.")
+    return value
+
+
+Read = Callable[[str, object], Any]
+
+
+def _number(default: int | None, least: int, most: int) -> Read:
+    def read(key: str, value: object) -> int | None:
+        if value is None:
+            return default
+        if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
+            raise ConfigurationError(f"{key} is a whole number from {least} to {most:,}, not {value!r}.")
+        return value
+
+    return read
+
+
+def _one_of(*choices: str) -> Read:
+    def read(key: str, value: object) -> str:
+        if value is None:
+            return choices[0]
+        if value not in choices:
+            raise ConfigurationError(f"{key} is one of {', '.join(choices)}, not {value!r}.")
+        return str(value)
+
+    return read
+
+
+def _filters(max_members: int | None) -> dict[str, Read]:
+    return {
+        "min_films": _number(0, 0, 1_000_000),
+        "min_likes": _number(0, 0, 1_000_000),
+        "max_members": _number(max_members, 1, 10_000),
+        "exclude": _excluded,
+    }
+
+
+_KINDS: dict[str, dict[str, Read]] = {
+    "following": {
+        "seed": _username,
+        "include_self": _flag,
+        "depth": _number(1, 1, MAXIMUM_DEPTH),
+        **_filters(None),
+    },
+    "followers": {"seed": _username, "include_self": _flag, **_filters(None)},
+    "usernames": {"usernames": _usernames},
+    "list": {
+        "owner": _username,
+        "list": _slug,
+        "include_self": _flag,
+        "relation": _one_of("owner", "fans", "members"),
+        "max_films": _number(LIST_FILMS, 1, 1000),
+        **_filters(FILM_PEOPLE),
+    },
+    "film": {"film": _slug, "relation": _one_of("fans", "members"), **_filters(FILM_PEOPLE)},
+}
+"""Every kind of cohort, and how each key of its definition is read; None is read as the default."""
