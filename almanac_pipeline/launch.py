@@ -25,6 +25,10 @@ if TYPE_CHECKING:
 class RunFailedError(AlmanacError):
     """A Dagster run ended without success; the message says at which step and why."""
 
+    def __init__(self, message: str, *, run_id: str) -> None:
+        super().__init__(message)
+        self.run_id = run_id
+
 
 @dataclass(frozen=True, slots=True)
 class RunOutcome:
@@ -106,7 +110,10 @@ def run_job(
         if failure is not None:
             if _innermost(failure)[0] == "DagsterExecutionInterruptedError":
                 raise KeyboardInterrupt
-            raise RunFailedError(f"{job_name} of {cohort} failed at {_cause(failure)} (run {run.run_id[:8]})")
+            raise RunFailedError(
+                f"{job_name} of {cohort} failed at {_cause(failure)} (run {run.run_id[:8]})",
+                run_id=run.run_id,
+            )
         return RunOutcome(
             run_id=run.run_id,
             seconds=time.monotonic() - started,

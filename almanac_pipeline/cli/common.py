@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 console = Console(width=None if sys.stdout.isatty() else 110)
 _errors = Console(stderr=True)
 
+# A site that is down fails for everybody alike; a screenful says it.
+UNREAD_SHOWN = 20
+
 CohortOption = typer.Option(
     None, "--cohort", "-c", help="Slug of the cohort; may be left out if there is one."
 )
@@ -79,10 +82,35 @@ def choose_cohort(given: str | None) -> str:
     raise ConfigurationError(f"Say which cohort with --cohort: {', '.join(slugs)}.")
 
 
+def print_unread_members(dagster_run_id: str) -> None:
+    """Say on standard error who could not be read in a run, and why: the run's own log names nobody."""
+    from almanac_pipeline.warehouse.runs import unread_members
+
+    with database() as connection:
+        unread = unread_members(connection, dagster_run_id)
+    if not unread:
+        return
+    members = len({username for username, _ in unread})
+    print_notice(f"[yellow]{members} member{'s' * (members != 1)} could not be read:[/]")
+    for username, message in unread[:UNREAD_SHOWN]:
+        print_notice(f"  {username}: {escape(message)}")
+    if len(unread) > UNREAD_SHOWN:
+        print_notice(f"  and {len(unread) - UNREAD_SHOWN} more in ops.scrape_failures")
+
+
 def run(job: str, cohort: str, *, tags: dict[str, str] | None = None) -> None:
-    """Run one of the jobs for a cohort, with its progress on the terminal and a closing line."""
-    from almanac_pipeline.launch import run_job
+    """Run one of the jobs for a cohort, with its progress on the terminal and a closing line.
+
+    Raises:
+        RunFailedError: it failed; the members that could not be read are said before.
+    """
+    from almanac_pipeline.launch import RunFailedError, run_job
     from almanac_pipeline.settings import get_settings
 
-    outcome = run_job(job, cohort, settings=get_settings(), console=console, tags=tags)
+    try:
+        outcome = run_job(job, cohort, settings=get_settings(), console=console, tags=tags)
+    except RunFailedError as error:
+        print_unread_members(error.run_id)
+        raise
+    print_unread_members(outcome.run_id)
     console.print(f"run {outcome.run_id[:8]} of {job} finished in {outcome.seconds:.1f} s", highlight=False)

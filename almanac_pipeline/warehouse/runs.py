@@ -184,6 +184,22 @@ def record_failure(
     )
 
 
+def unread_members(connection: psycopg.Connection, dagster_run_id: str) -> list[tuple[str, str]]:
+    """(user name, what went wrong) of every failure with a member in a Dagster run, by name."""
+    rows = connection.execute(
+        """
+        select distinct username, message
+        from ops.scrape_failures
+        join ops.scrape_runs using (scrape_run_id)
+        join raw.users using (user_id)
+        where dagster_run_id = %s
+        order by username, message
+        """,
+        [dagster_run_id],
+    )
+    return [(username, message) for username, message in rows]
+
+
 def resolve_failures(
     connection: psycopg.Connection,
     page_kind: str,
