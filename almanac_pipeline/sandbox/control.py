@@ -107,12 +107,15 @@ class Report:
         self.user_agents: Counter[str] = Counter()
         self.faults: Counter[str] = Counter()
         self.busiest: Counter[str] = Counter()
+        self.gaps: dict[str, float] = {}
         self._recent: dict[str, deque[float]] = {"site": deque(), "tmdb": deque()}
 
     def arrive(self, surface: Literal["site", "tmdb"]) -> int:
         """Note a request's arrival; returns how many came here in the last ten seconds, this one too."""
         now = time.monotonic()
         recent = self._recent[surface]
+        if recent:
+            self.gaps[surface] = min(self.gaps.get(surface, WINDOW_SECONDS), now - recent[-1])
         recent.append(now)
         while recent[0] <= now - WINDOW_SECONDS:
             recent.popleft()
@@ -134,6 +137,7 @@ class Report:
             "by_status": {str(status): count for status, count in sorted(self.statuses.items())},
             "by_member": {name: dict(sorted(kinds.items())) for name, kinds in sorted(self.members.items())},
             "max_in_10_seconds": {"site": self.busiest["site"], "tmdb": self.busiest["tmdb"]},
+            "smallest_gap_seconds": {name: self.gaps.get(name) for name in ("site", "tmdb")},
             "user_agents": dict(self.user_agents),
             "faults": dict(self.faults),
         }

@@ -4,45 +4,104 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 
 import psycopg
 import pytest
 
+from almanac_pipeline.http import limiter as limiter_module
 from almanac_pipeline.http.client import PoliteClient
 from almanac_pipeline.http.hosts import HostPolicy, RateLimit, host_of, is_loopback, page_policy
 from almanac_pipeline.http.limiter import HostLimiter
 from almanac_pipeline.settings import Settings
-from tests.http.fake_site import FakeSite
+from tests.http.fake_site import Answer, FakeSite
 
 # Between permission and arrival lie a thread switch and a connection, on a machine that may be busy.
 JITTER_SECONDS = 0.15
 
+INTERVAL_SECONDS = 0.1
 OTHER_PROCESS = """
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from almanac_pipeline.http.client import PoliteClient
 from almanac_pipeline.settings import Settings
-with PoliteClient.open(Settings(_env_file=None, requests_per_second=10), sys.argv[1]) as client:
-    for number in range(5):
-        client.get(f"{sys.argv[2]}/other/{number}/", path_class="film")
+print("ready", flush=True)
+sys.stdin.readline()
+with (
+    PoliteClient.open(Settings(_env_file=None, requests_per_second=10), sys.argv[1]) as client,
+    ThreadPoolExecutor(2) as threads,
+):
+    list(threads.map(lambda n: client.get(f"{sys.argv[2]}/{sys.argv[3]}/{n}/", path_class="film"), range(5)))
 """
 
 
-def test_threads_and_processes_share_one_rate(site: FakeSite, database_url: str) -> None:
-    other = subprocess.Popen([sys.executable, "-c", OTHER_PROCESS, database_url, site.url])
+def assert_spaced(times: list[float], seconds: float) -> None:
+    """Any `n` requests in a row take n - 1 intervals, wherever one looks."""
+    times = sorted(times)
+    crowded = [
+        (first, last)
+        for first in range(len(times))
+        for last in range(first + 1, len(times))
+        if times[last] - times[first] < (last - first) * seconds - JITTER_SECONDS
+    ]
+    assert crowded == []
+
+
+def test_three_processes_with_threads_share_one_rate(site: FakeSite, database_url: str) -> None:
+    commands = [[sys.executable, "-c", OTHER_PROCESS, database_url, site.url, str(n)] for n in range(3)]
+    with ExitStack() as running:
+        processes = [
+            running.enter_context(
+                subprocess.Popen(command, stdout=subprocess.PIPE, stdin=subprocess.PIPE, text=True)
+            )
+            for command in commands
+        ]
+        assert [process.stdout and process.stdout.readline() for process in processes] == ["ready\n"] * 3
+        for process in processes:
+            assert process.stdin
+            process.stdin.close()
+    assert [process.returncode for process in processes] == [0, 0, 0]
+    assert {path.split("/")[1] for path in site.paths()} == {"0", "1", "2"}
+    assert len(site.asked) == 16  # and robots.txt, once
+    assert_spaced([asked.at for asked in site.asked], INTERVAL_SECONDS)
+
+
+def test_those_who_waited_for_the_same_pause_do_not_come_together_after_it(
+    site: FakeSite, database_url: str
+) -> None:
+    site.script("/first/", Answer(429, b"", {"Retry-After": "1"}), Answer())
     with (
         PoliteClient.open(Settings(_env_file=None, requests_per_second=10), database_url) as client,
-        ThreadPoolExecutor(4) as threads,
+        ThreadPoolExecutor(6) as threads,
     ):
-        list(threads.map(lambda n: client.get(f"{site.url}/{n}/", path_class="film"), range(10)))
-        assert other.wait(20) == 0
-    paths = site.paths()
-    assert sum(path.startswith("/other/") for path in paths) == 5
-    assert len(paths) == 15
-    # Sixteen requests with robots.txt; with a rate for each process they would take 1.0 s.
+        paths = ["first", *map(str, range(5))]
+        list(threads.map(lambda path: client.get(f"{site.url}/{path}/", path_class="film"), paths))
+    refused_at = next(asked.at for asked in site.asked if asked.path == "/first/")
     times = [asked.at for asked in site.asked]
-    assert max(times) - min(times) >= 1.5 - JITTER_SECONDS
-    assert max(sum(1 for at in times if 0 <= at - first < 1) for first in times) <= 12
+    # One may be on its way while the refusal is.
+    assert sum(refused_at + JITTER_SECONDS < at < refused_at + 1 - JITTER_SECONDS for at in times) == 0
+    assert_spaced(times, INTERVAL_SECONDS)
+
+
+def test_jitter_is_added_and_never_taken_away(monkeypatch: pytest.MonkeyPatch, database_url: str) -> None:
+    drawn: list[float] = []
+
+    def largest(low: float, high: float) -> float:
+        drawn.append(high)
+        assert low == 0
+        return high
+
+    monkeypatch.setattr(limiter_module.random, "uniform", largest)
+    limiter, limits = HostLimiter(database_url), (RateLimit(1, 100),)
+    started = time.monotonic()
+    for _ in range(4):
+        limiter.acquire("example.org", limits)
+    seconds = time.monotonic() - started
+    limiter.close()
+    assert drawn[0] == pytest.approx(0.2 * 0.1)
+    assert seconds >= 3 * 0.1 * 1.2 - 0.01
 
 
 def test_a_second_window_holds_beside_the_first(site: FakeSite, database_url: str) -> None:

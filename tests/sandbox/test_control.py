@@ -173,6 +173,8 @@ def test_the_report_counts_kinds_statuses_members_and_agents(server: SandboxServ
     assert report["by_member"] == {member.key: {"rated": 1, "rated_by_date": 1}}
     assert report["user_agents"]["almanac/1"] == 4
     assert report["max_in_10_seconds"] == {"site": 4, "tmdb": 1}
+    assert 0 < report["smallest_gap_seconds"]["site"] < 10
+    assert report["smallest_gap_seconds"]["tmdb"] is None
     server.reset_report()
     assert server.report()["requests"] == 0
 
