@@ -199,7 +199,8 @@ def _erase(connection: psycopg.Connection, name: str, user_ids: list[int]) -> Fo
     ended = _clean_cohorts(connection, names, user_ids, rows)
     if user_ids:
         _withdraw(connection, [*withdrawn, *ended], rows)
-    quoted = r"(^|[^a-z0-9_-])(" + "|".join(map(re.escape, names)) + r")($|[^a-z0-9_-])"
+    any_name = "|".join(map(re.escape, names))
+    quoted = rf"(^|[^a-z0-9_-])({any_name})($|[^a-z0-9_-])"
     for table, column in MESSAGES:
         rows[table] += connection.execute(
             SQL("update {} set {} = 'removed: it named a forgotten member' where {} ~* %s").format(
@@ -214,7 +215,11 @@ def _erase(connection: psycopg.Connection, name: str, user_ids: list[int]) -> Fo
             ),
             [user_ids],
         ).rowcount
-    slugs = connection.execute("select slug from raw.cohorts where slug ~ %s order by slug", [quoted])
+    # In a slug - and _ stand between words, too.
+    slugs = connection.execute(
+        "select slug from raw.cohorts where slug ~ %s order by slug",
+        [rf"(^|[^a-z0-9])({any_name})($|[^a-z0-9])"],
+    )
     return Forgotten(
         rows_by_table={table: count for table, count in sorted(rows.items()) if count},
         ended_cohorts=tuple(sorted(ended.values())),
