@@ -8,6 +8,7 @@ import re
 import threading
 import time
 import traceback
+import tracemalloc
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from email.utils import formatdate
@@ -166,6 +167,52 @@ def test_an_endless_body_is_not_read_to_its_end(
     with pytest.raises(PermanentError, match="larger than"):
         open_client().get(f"{site.url}/a/", path_class="film")
     assert site.paths() == ["/a/"]
+
+
+def test_a_body_of_a_hundred_megabytes_is_left_where_it_is(site: FakeSite, open_client: Open) -> None:
+    site.script("/a/", Answer(body=b"x" * 100_000_000))
+    client = open_client()
+    with pytest.raises(PermanentError, match="larger than 20,000,000 bytes"):
+        client.get(f"{site.url}/a/", path_class="film")
+    assert client.counts.bytes <= client_module.MAX_BODY_BYTES + client_module.CHUNK_BYTES
+    assert client.get(f"{site.url}/b/", path_class="film").status == 200
+
+
+def test_a_small_body_that_unpacks_to_gigabytes_stops_at_the_limit(site: FakeSite, open_client: Open) -> None:
+    bomb = gzip.compress(bytes(10_000_000), 9) * 300  # 3 MB of it are 3 GB
+    site.script("/a/", Answer(body=bomb, headers={"Content-Encoding": "gzip"}))
+    client = open_client()
+    tracemalloc.start()
+    try:
+        with pytest.raises(PermanentError, match="larger than"):
+            client.get(f"{site.url}/a/", path_class="film")
+        _, peak_bytes = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak_bytes < 3 * client_module.MAX_BODY_BYTES
+    assert site.paths() == ["/a/"]
+
+
+def test_nul_bytes_are_handed_on_for_the_parser_to_judge(site: FakeSite, open_client: Open) -> None:
+    site.script("/a/", Answer(body=b"<html>\x00\x00</html>"))
+    assert open_client().get(f"{site.url}/a/", path_class="film").body == b"<html>\x00\x00</html>"
+
+
+def test_a_later_and_shorter_wish_does_not_shorten_the_pause(
+    site: FakeSite, open_client: Open, connection: psycopg.Connection
+) -> None:
+    site.script("/patient/", Answer(429, b"", {"Retry-After": "900"}))
+    site.script("/hasty/", Answer(503, b"", {"Retry-After": "200"}, delay_seconds=0.3))
+    client = open_client()
+    client.allows(f"{site.url}/a/")
+    with ThreadPoolExecutor(2) as threads:
+        hasty = threads.submit(client.get, f"{site.url}/hasty/", path_class="film")
+        while "/hasty/" not in site.paths():
+            time.sleep(0.005)
+        patient = threads.submit(client.get, f"{site.url}/patient/", path_class="film")
+        assert [type(future.exception()) for future in (patient, hasty)] == [RetriableError] * 2
+    with pytest.raises(RetriableError, match=r"pause of another (89\d|900) s"):
+        client.get(f"{site.url}/b/", path_class="film")
 
 
 @pytest.mark.parametrize("form", ["seconds", "date"])
