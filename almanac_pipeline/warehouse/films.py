@@ -174,19 +174,20 @@ def resolve_incoming(connection: psycopg.Connection) -> int:
 
 def _match_known(connection: psycopg.Connection) -> bool:
     """Match the rows that tell nothing new about their film, which are most; True if all are such."""
-    connection.execute(
-        """
-        update incoming
-        set film_id = film.film_id, is_known = true
-        from raw.films as film
-        where (film.slug = incoming.slug or incoming.slug is null and film.lid = incoming.lid)
-          and coalesce(film.film_id = incoming.film_id, true)
-          and coalesce(film.uid = incoming.uid, incoming.uid is null)
-          and coalesce(film.lid = incoming.lid, incoming.lid is null)
-          and (film.release_year is not null or incoming.release_year is null)
-          and (film.field_sources ->> 'title' is distinct from 'slug' or incoming.title is null)
-        """
-    )
+    for same in ("film.slug = incoming.slug", "incoming.slug is null and film.lid = incoming.lid"):
+        connection.execute(
+            f"""
+            update incoming
+            set film_id = film.film_id, is_known = true
+            from raw.films as film
+            where {same}
+              and coalesce(film.film_id = incoming.film_id, true)
+              and coalesce(film.uid = incoming.uid, incoming.uid is null)
+              and coalesce(film.lid = incoming.lid, incoming.lid is null)
+              and (film.release_year is not null or incoming.release_year is null)
+              and (film.field_sources ->> 'title' is distinct from 'slug' or incoming.title is null)
+            """
+        )
     return connection.execute("select from incoming where not is_known limit 1").fetchone() is None
 
 
@@ -282,26 +283,80 @@ def _refresh_known(connection: psycopg.Connection) -> None:
 
 
 def _merge_films(connection: psycopg.Connection, keep: int, drop: int) -> None:
-    """Move all that hangs on the film `drop` to `keep`: they were one film under two names."""
+    """Move all that hangs on the film `drop` to `keep`: they were one film under two names.
+
+    Where a member has an opinion of both, having one beats having none, because a complete reading
+    would have taken away both; of two ratings the newer stays. An event says which value gave way.
+    """
     ids = {"keep": keep, "drop": drop}
     for statement in (
         """
+        with verdict as (
+            select user_id, kept.removed_at is not null as was_removed,
+                   case when takes_other then other.rating else kept.rating end as rating,
+                   case when takes_other then other.rated_at else kept.rated_at end as rated_at,
+                   case when takes_other then other.rated_at_source
+                        else kept.rated_at_source end as rated_at_source,
+                   case when takes_other then other.source else kept.source end as source,
+                   kept.liked or other.liked as liked, kept.favorite or other.favorite as favorite,
+                   kept.rating as kept_rating, kept.liked as kept_liked, kept.favorite as kept_favorite,
+                   other.rating as other_rating, other.liked as other_liked,
+                   other.favorite as other_favorite,
+                   (select max(as_of) from raw.rating_events as event
+                    where event.user_id = kept.user_id and film_id in (%(keep)s, %(drop)s)) as as_of
+            from raw.ratings as kept
+            join raw.ratings as other using (user_id)
+            left join lateral (
+                select film_id from raw.rating_events as event
+                where event.user_id = kept.user_id and film_id in (%(keep)s, %(drop)s)
+                  and new_rating is not null and new_rating is distinct from old_rating
+                order by as_of desc, raw.source_rank(event.source) desc, film_id = %(keep)s desc
+                limit 1
+            ) as newest on true
+            cross join lateral (
+                select other.rating is not null
+                       and (kept.rating is null or newest.film_id = other.film_id) as takes_other
+            ) as choice
+            where kept.film_id = %(keep)s and other.film_id = %(drop)s
+        ), change as (
+            select *,
+                   case when kept_rating is distinct from rating then kept_rating
+                        else other_rating end as old_rating,
+                   case when kept_liked <> liked then kept_liked else other_liked end as old_liked,
+                   case when kept_favorite <> favorite then kept_favorite
+                        else other_favorite end as old_favorite
+            from verdict
+        ), told as (
+            insert into raw.rating_events
+                (user_id, film_id, kind, old_rating, new_rating, old_liked, new_liked,
+                 old_favorite, new_favorite, as_of, source)
+            select user_id, %(keep)s, case when was_removed then 'restored' else 'changed' end,
+                   old_rating, rating, old_liked, liked, old_favorite, favorite,
+                   coalesce(as_of, now()), source
+            from change
+            where (old_rating, old_liked, old_favorite) is distinct from (rating, liked, favorite)
+            order by user_id
+        )
         update raw.ratings as kept
-        set rating = coalesce(kept.rating, other.rating), liked = kept.liked or other.liked,
-            favorite = kept.favorite or other.favorite,
-            removed_at = case when kept.removed_at is null or other.removed_at is null then null
-                              else kept.removed_at end,
-            updated_at = now()
-        from raw.ratings as other
-        where kept.film_id = %(keep)s and other.film_id = %(drop)s and kept.user_id = other.user_id
+        set rating = change.rating, liked = change.liked, favorite = change.favorite,
+            rated_at = change.rated_at, rated_at_source = change.rated_at_source,
+            source = change.source, updated_at = now(),
+            removed_at = case when change.rating is null and not change.liked and not change.favorite
+                              then kept.removed_at end
+        from change
+        where kept.film_id = %(keep)s and kept.user_id = change.user_id
+        """,
+        """
+        update raw.rating_events set film_id = %(keep)s
+        where film_id = %(drop)s and user_id in (select user_id from raw.ratings where film_id = %(drop)s)
         """,
         """
         delete from raw.ratings as other using raw.ratings as kept
         where other.film_id = %(drop)s and kept.film_id = %(keep)s and kept.user_id = other.user_id
         """,
         "update raw.ratings set film_id = %(keep)s where film_id = %(drop)s",
-        "update raw.rating_events set film_id = %(keep)s where film_id = %(drop)s",
         "update raw.diary_entries set film_id = %(keep)s where film_id = %(drop)s",
+        "update raw.list_entries set film_id = %(keep)s where film_id = %(drop)s",
         """
         delete from raw.watchlist_entries as other using raw.watchlist_entries as kept
         where other.film_id = %(drop)s and kept.film_id = %(keep)s and kept.user_id = other.user_id

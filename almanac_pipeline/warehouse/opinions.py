@@ -450,6 +450,7 @@ def _merge_statement(removable: Collection[Part], *, has_repeats: bool, is_feed:
             cross join known
             cross join lateral (
                 select {", ".join(_verdict(aspect, says[aspect]) for aspect in _ASPECTS)}
+                offset 0 -- found once, not wherever it is named
             ) as verdict
             cross join lateral (
                 -- The same rating, but now it is known when it was given.

@@ -28,6 +28,13 @@ def writes(connection: psycopg.Connection) -> list[tuple[object, ...]]:
     ).fetchall()
 
 
+def as_of_now(connection: psycopg.Connection) -> Sequence[tuple[object, ...]]:
+    """What raw.rating_events says of everybody's opinions now."""
+    return connection.execute(
+        "select user_id, film_id, rating::float8, liked from raw.ratings_as_of(now()) order by user_id"
+    ).fetchall()
+
+
 CURE = FilmKey("cure", "film:1", "L1", "Cure", 1997)
 
 
@@ -111,8 +118,12 @@ def test_two_rows_that_turn_out_to_be_one_film_are_joined(connection: psycopg.Co
         {"a": user[0], "b": other[0], "uid": by_uid, "slug": by_slug},
     )
     connection.execute(
-        "insert into raw.rating_events (user_id, film_id, kind, source) values (%s, %s, 'added', 'pages')",
-        [user[0], by_slug],
+        """
+        insert into raw.rating_events (user_id, film_id, kind, new_rating, new_liked, source)
+        values (%(a)s, %(uid)s, 'added', null, true, 'pages'), (%(a)s, %(slug)s, 'added', 4, false, 'pages'),
+               (%(b)s, %(slug)s, 'added', 3, false, 'pages')
+        """,
+        {"a": user[0], "b": other[0], "uid": by_uid, "slug": by_slug},
     )
     assert resolve(connection, FilmKey("cure-1997", "film:1", "L1", "Cure", 1997)) == [by_uid]
     assert films(connection) == [("cure-1997", "film:1", "L1", "Cure")]
@@ -120,9 +131,67 @@ def test_two_rows_that_turn_out_to_be_one_film_are_joined(connection: psycopg.Co
         "select user_id, film_id, rating::float8, liked from raw.ratings order by user_id"
     ).fetchall()
     assert ratings == [(user[0], by_uid, 4.0, True), (other[0], by_uid, 3.0, False)]
-    assert connection.execute("select film_id from raw.rating_events").fetchall() == [(by_uid,)]
+    assert connection.execute("select distinct film_id from raw.rating_events").fetchall() == [(by_uid,)]
+    assert as_of_now(connection) == [(user[0], by_uid, 4.0, True), (other[0], by_uid, 3.0, False)]
     aliases = connection.execute("select value from raw.film_aliases order by 1").fetchall()
     assert aliases == [("L1",), ("cure",), ("cure-1997",), ("film:1",)]
+
+
+@pytest.mark.parametrize(
+    ("page_film", "old_film", "kept"),
+    [
+        ((2, 3.0), (1, 4.0), (3.0, 4.0)),
+        ((1, 3.0), (2, 4.0), (4.0, 3.0)),
+        ((2, None), (1, 4.0), (4.0, None)),
+        ((1, 3.0), (2, None), (3.0, None)),
+        ((1, 3.0), (1, 4.0), (3.0, 4.0)),
+    ],
+)
+def test_of_two_ratings_of_one_film_the_newer_stays_and_an_event_says_so(
+    connection: psycopg.Connection,
+    page_film: tuple[int, float | None],
+    old_film: tuple[int, float | None],
+    kept: tuple[float, float | None],
+) -> None:
+    """Day and rating of both; None: taken away on that day."""
+    [by_uid] = resolve(connection, FilmKey("cure", "film:1", title="Cure", release_year=1997))
+    [by_slug] = resolve(connection, FilmKey("cure-1997"))
+    row = connection.execute("insert into raw.users (username) values ('ada') returning user_id").fetchone()
+    assert row is not None
+    for film_id, (day, rating) in ((by_uid, page_film), (by_slug, old_film)):
+        ids = {"user": row[0], "film": film_id, "day": day, "rating": rating}
+        connection.execute(
+            """
+            insert into raw.ratings (user_id, film_id, rating, source, removed_at)
+            values (%(user)s, %(film)s, %(rating)s, 'pages',
+                    case when %(rating)s::numeric is null then now() end)
+            """,
+            ids,
+        )
+        connection.execute(
+            """
+            insert into raw.rating_events (user_id, film_id, kind, new_rating, as_of, source)
+            values (%(user)s, %(film)s, 'added', coalesce(%(rating)s, 1), '2026-01-01', 'pages')
+            """,
+            ids,
+        )
+        connection.execute(
+            """
+            insert into raw.rating_events (user_id, film_id, kind, old_rating, new_rating, as_of, source)
+            values (%(user)s, %(film)s, 'changed', 0.5, %(rating)s,
+                    timestamptz '2026-01-01' + make_interval(days => %(day)s), 'pages')
+            """,
+            ids,
+        )
+    resolve(connection, FilmKey("cure-1997", "film:1", "L1", "Cure", 1997))
+    stored = connection.execute("select film_id, rating::float8, removed_at from raw.ratings").fetchall()
+    assert stored == [(by_uid, kept[0], None)]
+    event = connection.execute(
+        "select new_rating::float8, old_rating::float8 from raw.rating_events"
+        " order by rating_event_id desc limit 1"
+    ).fetchone()
+    assert event == kept
+    assert as_of_now(connection) == [(row[0], by_uid, kept[0], False)]
 
 
 def test_an_export_film_known_by_lid_meets_the_page_film_known_by_uid(connection: psycopg.Connection) -> None:

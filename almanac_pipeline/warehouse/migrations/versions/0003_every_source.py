@@ -30,9 +30,17 @@ comment on column raw.rating_events.as_of is 'When the source said so: the time 
 
 -- A rating has two parents. Checked row by row they cost more than the merge itself: see
 -- docs/decisions/0006. The merge holds its member and its films; who deletes one is checked here.
-alter table raw.ratings drop constraint ratings_user_id_fkey, drop constraint ratings_film_id_fkey;
+alter table raw.ratings
+    drop constraint ratings_user_id_fkey,
+    drop constraint ratings_film_id_fkey,
+    drop constraint ratings_diary_entry_id_fkey,
+    drop constraint ratings_rating_check,
+    add constraint ratings_rating_check
+        check (rating = any ('{0.5, 1, 1.5, 2, 2.5, 3, 3.5, 4, 4.5, 5}'::numeric[]));
 alter table raw.rating_events
     drop constraint rating_events_user_id_fkey, drop constraint rating_events_film_id_fkey;
+drop index raw.rating_events_member_film;
+create index rating_events_member_film on raw.rating_events (user_id, film_id);
 create function raw.refuse_orphans() returns trigger language plpgsql as $$
 declare
     has_children boolean;
