@@ -15,6 +15,8 @@ from typing import Literal
 import psycopg
 
 from almanac_pipeline.errors import RetriableError
+from almanac_pipeline.warehouse import staging
+from almanac_pipeline.warehouse.copying import copy_rows
 from almanac_pipeline.warehouse.films import FilmKey, resolve_films
 from almanac_pipeline.warehouse.opinions import Changes
 
@@ -90,7 +92,6 @@ def merge_diary(
         _fill_incoming(connection, list(by_key.values()))
         _match_entries(connection, user_id, source)
         changed, restored = _update_entries(connection, user_id)
-        added = _insert_entries(connection, user_id, source)
         removed = 0
         if complete:
             removed = connection.execute(
@@ -103,7 +104,8 @@ def merge_diary(
                 """,
                 {"user": user_id, "as_of": as_of},
             ).rowcount
-            _mark_known(connection, user_id, "diary", source, as_of)
+            _mark_read(connection, user_id, "diary", source, as_of)
+        added = _insert_entries(connection, user_id, source)
     return Changes(added=added, changed=changed, removed=removed, restored=restored)
 
 
@@ -168,7 +170,7 @@ def merge_watchlist(
                 """,
                 {"user": user_id, "as_of": as_of, "films": list(wanted)},
             ).rowcount
-            _mark_known(connection, user_id, "watchlist", source, as_of)
+            _mark_read(connection, user_id, "watchlist", source, as_of)
     return Changes(added=added, changed=changed, removed=removed, restored=restored)
 
 
@@ -272,7 +274,7 @@ def merge_lists(
                 """,
                 {"user": user_id, "as_of": as_of, "keys": list(by_key)},
             ).rowcount
-            _mark_known(connection, user_id, "lists", source, as_of)
+            _mark_read(connection, user_id, "lists", source, as_of)
     return Changes(added=added, changed=changed, removed=removed, restored=restored)
 
 
@@ -310,19 +312,11 @@ def _is_outdated(connection: psycopg.Connection, user_id: int, subject: Subject,
     return row is not None and bool(row[0])
 
 
-def _mark_known(
+def _mark_read(
     connection: psycopg.Connection, user_id: int, subject: Subject, source: SourceName, as_of: datetime
 ) -> None:
-    connection.execute(
-        """
-        insert into ops.user_scrape_state
-            (user_id, subject, last_success_at, last_full_at, known_as_of, known_source)
-        values (%s, %s, now(), now(), %s, %s)
-        on conflict (user_id, subject) do update
-        set last_success_at = now(), last_full_at = now(), next_page = null, suspicious_at = null,
-            known_as_of = excluded.known_as_of, known_source = excluded.known_source
-        """,
-        [user_id, subject, as_of, source],
+    staging.mark_success(
+        connection, user_id, subject, complete=True, read_at=as_of, known_as_of=as_of, source=source
     )
 
 
@@ -351,18 +345,19 @@ def _fill_incoming(connection: psycopg.Connection, entries: Sequence[DiaryEntry]
         """
     )
     connection.execute("delete from incoming_entries")
-    with connection.cursor().copy(
-        "copy incoming_entries (position, source_key, film_id, film_match, film_title, film_year,"
-        " watched_on, logged_on, rating, liked, rewatch, has_review) from stdin"
-    ) as copy:
-        for position, entry in enumerate(entries):
-            copy.write_row(
-                (
-                    position, entry.key, next(film_ids) if entry.film is not None else None,
-                    entry.film_match, entry.title, entry.release_year, entry.watched_on, entry.logged_on,
-                    entry.rating, entry.liked, entry.rewatch, entry.has_review,
-                )
-            )  # fmt: skip
+    copy_rows(
+        connection,
+        "incoming_entries (position, source_key, film_id, film_match, film_title, film_year,"
+        " watched_on, logged_on, rating, liked, rewatch, has_review)",
+        (
+            (
+                position, entry.key, next(film_ids) if entry.film is not None else None,
+                entry.film_match, entry.title, entry.release_year, entry.watched_on, entry.logged_on,
+                entry.rating, entry.liked, entry.rewatch, entry.has_review,
+            )
+            for position, entry in enumerate(entries)
+        ),
+    )  # fmt: skip
 
 
 # By what two entries of different sources are one viewing: the film, or where one of them does not
