@@ -47,7 +47,7 @@ class FilmGrid:
     is_old_markup: bool = False
     """Of before August 2025, when grids named neither release years nor LIDs."""
     marked_count: int | None = None
-    """Items with an element for the owner's opinion, given or not; None where pages of this kind have none."""
+    """Items with an element for the owner's opinion, given or not; None where such pages have none."""
     hearted_count: int | None = None
     """Items that show a heart of their own; on pages of likes that should be all. None as above."""
 

@@ -26,9 +26,9 @@ def require_page(page: Page, *, kind: str, path: str, owner: str | None = None) 
     if owner is not None:
         found_owner = getattr(page, "owner", None)
         if found_owner is None:
-            raise WrongPageError(f"the page names no owner, {owner}'s {kind} was asked for")
+            raise WrongPageError(f"the page names no owner where a member's {kind} was asked for")
         if found_owner.lower() != owner.lower():
-            raise WrongPageError(f"a page of {found_owner} came where {owner}'s {kind} was asked for")
+            raise WrongPageError(f"another member's page came where {kind} was asked for")
     if page.canonical_url is None:
         raise WrongPageError("the page does not say which address it is")
     if kind != "film" and _address(page.canonical_url) != _address(path):

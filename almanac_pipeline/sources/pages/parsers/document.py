@@ -52,11 +52,8 @@ _CHALLENGE_MARKS = re.compile(
 )
 _SERVER_FAULT = re.compile(r"\b5[0-9]{2}\b|bad gateway|service unavailable|gateway time-?out")
 _NO_SUCH_PAGE = re.compile(r"can.t find")
-_PRIVATE_TITLE = re.compile(r"\bprivate\b")
-_NOT_FOR_US = re.compile(
-    r"\b(?:is|are|set to|made) private\b|\bprivate (?:account|profile|member|page)\b"
-    r"|\b(?:only|not) (?:be )?(?:visible|available|shown) to\b|\bhidden (?:account|profile)\b"
-    r"|\b(?:not allowed|permission) to (?:see|view)\b|\bhas (?:hidden|made private|blocked)\b"
+_PRIVATE = re.compile(
+    r"\bprivate$|\b(?:account|profile|member|page|user)\b[^.]{0,40}\bprivate\b", re.IGNORECASE
 )
 _WHOLE_PAGE = re.compile(rb"<!doctype\s+html|<html[\s>]|<head[\s>]|<body[\s>]", re.IGNORECASE)
 _END = re.compile(rb"</html", re.IGNORECASE)
@@ -245,8 +242,8 @@ def _refuse_other_answers(tree: LexborHTMLParser, body: bytes, canonical_url: st
         text = tree.body.text().lower() if tree.body is not None else ""
         if "not found" in title or _NO_SUCH_PAGE.search(text):
             raise NotFoundError("the site says that this page does not exist")
-        if _PRIVATE_TITLE.search(title) or _NOT_FOR_US.search(text):
-            raise PrivateError("the site says that this page is private")
+        if _PRIVATE.search(title) or _PRIVATE.search(text):
+            raise PrivateError("the site says that this member is private; their own export can be imported")
         raise RetriableError("the site answered with an error page of an unknown wording; try it again later")
     if path_segments(canonical_url)[:1] in (["tmdb"], ["imdb"]):
         raise NotFoundError("the site knows no film with this TMDB or IMDb id")

@@ -309,7 +309,7 @@ def read_marks(marks: LexborNode) -> tuple[float | None, bool]:
     rating, liked = None, False
     nodes = list(marks.iter())
     for node in nodes:  # grows by what stands inside elements that are no marks themselves
-        written = node.attrs.get("class") or ""
+        written = (node.attrs.get("class") or "") if node.is_element_node else ""
         names = written.split()
         if "rating" in names:
             if "liked" in names:
