@@ -225,7 +225,7 @@ def test_what_comes_back_is_restored(import_files: Import, query: Query) -> None
     }
     import_files({**files, **fewer}, renamed("ada", 10))
 
-    report = import_files(files, renamed("ada", 20))
+    report = import_files(exports.pack(files, stamp=(2026, 5, 2, 0, 0, 0)), renamed("ada", 20))
     assert report.changes["diary"].restored == report.changes["watchlist"].restored == 1
     assert report.changes["lists"].removed == 1
     assert query("select source_key from raw.lists where removed_at is not null") == [{"source_key": "lB"}]
