@@ -1,22 +1,45 @@
-"""Finds who belongs to a cohort now, by its definition."""
+"""Finds who belongs to a cohort now, by its definition.
+
+Whom members follow is kept as a graph of its own (raw.follows), which several cohorts share. It is
+read page by page and audited person by person; the circle is then found in what is stored, so that
+an answer that is not believed ends nothing.
+"""
 
 from __future__ import annotations
 
+import threading
 import time
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, TypeVar
 
 import psycopg
 
-from almanac_pipeline.errors import LayoutChangedError, NotFoundError, PermanentError, RetriableError
-from almanac_pipeline.flows.grids import TOTAL_TOLERANCE, require_owner
+from almanac_pipeline.errors import (
+    AlmanacError,
+    LayoutChangedError,
+    PermanentError,
+    RenamedError,
+    RetriableError,
+    WrongPageError,
+)
+from almanac_pipeline.flows import identities
+from almanac_pipeline.flows.workers import StoppedError, in_parallel, require_some_success
 from almanac_pipeline.progress import track
 from almanac_pipeline.settings import Settings
-from almanac_pipeline.sources.protocol import Source
+from almanac_pipeline.sources.protocol import Circle, FilmRelation, Source
+from almanac_pipeline.sources.records import FilmGrid, PeoplePage, PersonSummary
 from almanac_pipeline.warehouse import cohorts, members, runs, staging
 from almanac_pipeline.warehouse.cohorts import Cohort
-from almanac_pipeline.warehouse.connection import connect_to
-from almanac_pipeline.warehouse.members import MembershipChange
+from almanac_pipeline.warehouse.connection import connect_to, connection_pool
+from almanac_pipeline.warehouse.members import Candidate, Member
 from almanac_pipeline.warehouse.runs import Run
+
+# The site's stated totals were seen to differ by one from what its pages show.
+TOTAL_TOLERANCE = 1
+
+Page = TypeVar("Page", PeoplePage, FilmGrid)
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,12 +49,43 @@ class MembersReport:
     members_count: int
     added_count: int
     ended_count: int
+    profiles_count: int
+    """Profiles read: of those never read before, and of those who are about to leave."""
+    failures_count: int
     requests_count: int
     is_suspicious: bool
-    """The answer had shrunk so much that no membership was ended."""
+    """An answer had shrunk so much that nobody was taken out by it."""
     seconds: float
-    preview: tuple[str, ...]
-    """The first ten user names."""
+
+
+@dataclass(slots=True)
+class _Sync:
+    """What the steps share, so that they need not pass it along."""
+
+    connection: psycopg.Connection
+    database_url: str
+    settings: Settings
+    source: Source
+    run: Run
+    cohort: Cohort
+    definition: dict[str, Any]
+    is_suspicious: bool = False
+    profiles_count: int = 0
+    asked: set[int] = field(default_factory=set)
+    """Whose profile was asked for in this run."""
+    shown: list[str] = field(default_factory=list)
+    """Names on the pages of a film's people, in the order in which they come in."""
+    is_complete: bool = True
+    """Whether those are all of them."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """Depths by user, in the order in which they come in. Depth 0 is who the circle was made from."""
+
+    depths: dict[int, int]
+    is_complete: bool = True
+    """Whether somebody who is missing is no longer there."""
 
 
 def sync_members(
@@ -40,106 +94,408 @@ def sync_members(
     """Begin and end memberships so that they agree with the cohort's definition.
 
     Raises:
-        AlmanacError: the seed's following pages could not be read completely; nothing was changed.
+        AlmanacError: what the circle is made from could not be read completely; no membership was changed.
     """
     started = time.monotonic()
     with connect_to(database_url, autocommit=True) as connection:
         cohort = cohorts.get_cohort(connection, cohort_slug)
+        definition = cohorts.validated_definition(cohort.definition)
         with (
             runs.scrape_run(database_url, cohort.cohort_id, "members", run_id) as run,
             track("members") as progress,
         ):
-            is_suspicious = False
-            if cohort.definition["kind"] == "usernames":
-                change = _set_named(connection, cohort)
-            else:
-                try:
-                    followed = read_following(source, cohort.definition["seed"], run)
-                except (RetriableError, PermanentError) as error:
-                    if isinstance(error, NotFoundError) and cohort.seed_user_id is not None:
-                        members.mark_deleted(connection, cohort.seed_user_id)
-                    runs.record_failure(connection, run, "following", error, user_id=cohort.seed_user_id)
-                    run.failures_count += 1
-                    raise
-                change, is_suspicious = _set_followed(connection, settings, cohort, followed, run)
-            current = members.current_members(connection, cohort.cohort_id)
-            run.members_count, run.rows_seen = len(current), len(current)
-            run.rows_changed, run.rows_removed = len(change.added), len(change.ended)
-            progress.advance(len(current))
+            sync = _Sync(connection, database_url, settings, source, run, cohort, definition)
+            chosen = _find_members(sync)
+            with connection.transaction():
+                change = members.set_members(connection, cohort.cohort_id, chosen, may_end=True)
+            run.members_count = run.rows_seen = len(chosen)
+            run.rows_changed, run.rows_removed = change.added_count, change.ended_count
+            progress.advance(len(chosen))
     return MembersReport(
-        members_count=len(current),
-        added_count=len(change.added),
-        ended_count=len(change.ended),
+        members_count=len(chosen),
+        added_count=change.added_count,
+        ended_count=change.ended_count,
+        profiles_count=sync.profiles_count,
+        failures_count=run.failures_count,
         requests_count=run.requests_count,
-        is_suspicious=is_suspicious,
+        is_suspicious=sync.is_suspicious,
         seconds=time.monotonic() - started,
-        preview=tuple(member.username for member in current[:10]),
     )
 
 
-def read_following(source: Source, seed: str, run: Run) -> list[str]:
-    """The lower-case names of all whom `seed` follows, in the site's order.
+def choose(
+    found: _Found, known: Mapping[int, Candidate], current: Sequence[int], definition: Mapping[str, Any]
+) -> dict[int, int]:
+    """Depths of those whom the filters let in, at most as many as the definition says. Pure.
+
+    Where not everybody could be read, the present members come first and stay. A count that was
+    never seen keeps nobody out. Who the circle was made from (depth 0) is not filtered.
+    """
+    depths = found.depths
+    if not found.is_complete:
+        depths = {user_id: depths.get(user_id, 1) for user_id in current} | depths
+    excluded = set(definition.get("exclude", ()))
+    minima = (definition.get("min_films", 0), definition.get("min_likes", 0))
+    chosen = {}
+    for user_id, depth in depths.items():
+        person = known.get(user_id)
+        if person is None or person.username in excluded:
+            continue
+        counts = (person.listed_films_count, person.listed_likes_count)
+        if depth and any(n is not None and n < least for n, least in zip(counts, minima, strict=True)):
+            continue
+        chosen[user_id] = depth
+    most = definition.get("max_members")
+    return dict(list(chosen.items())[:most])
+
+
+def _find_members(sync: _Sync) -> dict[int, int]:
+    """Depths of who belongs to the cohort now.
+
+    Profiles of people who were never read are read first, because they tell who people are and how
+    much they have seen; those of people who are about to leave, because they may have been renamed.
+    """
+    kind = sync.definition["kind"]
+    _READERS[kind](sync)
+    while True:
+        found = _FINDERS[kind](sync)
+        current = [
+            member.user_id for member in members.current_members(sync.connection, sync.cohort.cohort_id)
+        ]
+        known = members.candidates(
+            sync.connection, {*found.depths, *current}, sync.settings.profile_max_age_hours
+        )
+        chosen = choose(found, known, current, sync.definition)
+        unread = [user_id for user_id in chosen if known[user_id].needs_profile]
+        leaving = [] if kind == "usernames" else [
+            user_id for user_id in current
+            if user_id not in found.depths and user_id not in chosen and known[user_id].status == "active"
+        ]  # fmt: skip
+        asked = [known[user_id] for user_id in (*unread, *leaving) if user_id not in sync.asked]
+        if not asked or not sync.source.permits("profile"):
+            return chosen
+        _read_profiles(sync, asked)
+
+
+def _read_profiles(sync: _Sync, people: Sequence[Candidate]) -> None:
+    """Read these profiles on as many threads as there are workers. One failure does not end the run."""
+    sync.asked.update(person.user_id for person in people)
+    with connection_pool(sync.database_url, sync.settings.http_workers) as pool:
+
+        def work(person: Candidate, stopping: threading.Event) -> str:
+            with pool.connection() as connection:
+                return _read_profile(sync, connection, person, stopping)
+
+        for _, outcome in in_parallel(work, people, sync.settings.http_workers):
+            sync.run.requests_count += outcome != "skipped"
+            sync.run.pages_count += outcome == "read"
+            sync.profiles_count += outcome == "read"
+            sync.run.failures_count += outcome == "failed"
+
+
+def _read_profile(
+    sync: _Sync, connection: psycopg.Connection, person: Candidate, stopping: threading.Event
+) -> Literal["read", "failed", "skipped"]:
+    """Read one profile, unless another run has just done so."""
+    if stopping.is_set():
+        raise StoppedError("Stopped, because another member met a fatal error.")
+    member = Member(person.user_id, person.username, person.status)
+    try:
+        with runs.member_lock(connection, "ratings", person.user_id, wait=True):
+            state = staging.read_state(connection, person.user_id, "profile")
+            if state.last_success_at is not None and state.last_success_at > sync.run.started_at:
+                return "skipped"
+            profile, user_id = identities.read_profile(connection, sync.source, member)
+            identities.set_favorites(connection, sync.settings, sync.source, sync.run, user_id, profile)
+    except (RetriableError, PermanentError) as error:
+        _failed(sync, connection, member, "profile", error)
+        return "failed"
+    return "read"
+
+
+def _failed(
+    sync: _Sync, connection: psycopg.Connection, member: Member, page_kind: str, error: AlmanacError
+) -> AlmanacError:
+    """Record that a page of a member could not be read, and what that tells of them."""
+    error = identities.learn_from_error(connection, member, error)
+    runs.record_failure(connection, sync.run, page_kind, error, user_id=member.user_id)
+    return error
+
+
+# -- reading what a circle is made from ---------------------------------------------------------
+
+
+def _read_nothing(sync: _Sync) -> None:
+    """Names need no page, and neither does the owner of a list."""
+
+
+def _read_following(sync: _Sync) -> None:
+    """Read whom the seed follows, then level by level whom they follow, as far as that is due."""
+    _read_circle_of_seed(sync, "following")
+
+    def read_if_due(user_id: int) -> None:
+        member = members.get_member(sync.connection, user_id)
+        state = staging.read_state(sync.connection, user_id, "following")
+        if member.status == "active" and state.success_is_older_than(sync.settings.profile_max_age_hours):
+            try:
+                _read_circle_of(sync, member, "following")
+            except (RetriableError, PermanentError) as error:
+                _failed(sync, sync.connection, member, "following", error)
+                sync.run.failures_count += 1
+
+    _walk_graph(sync, read_if_due)
+
+
+def _read_followers(sync: _Sync) -> None:
+    _read_circle_of_seed(sync, "followers")
+
+
+def _read_circle_of_seed(sync: _Sync, circle: Circle) -> None:
+    """Read what everything else rests on: if that fails, so does the run."""
+    seed = _seed(sync)
+    try:
+        _read_circle_of(sync, seed, circle)
+    except (RetriableError, PermanentError) as error:
+        sync.run.failures_count += 1
+        learned = _failed(sync, sync.connection, seed, circle, error)
+        if learned is error:
+            raise
+        raise learned from error
+
+
+def _read_circle_of(sync: _Sync, member: Member, circle: Circle) -> None:
+    """Read whom one member follows, or who follows them, and store it if it can be believed.
+
+    Raises:
+        AlmanacError: it could not be read completely; nothing was changed.
+    """
+    connection = sync.connection
+    read = sync.source.read_following if circle == "following" else sync.source.read_followers
+    try:
+        people, _ = _read_people(sync, read(member.username), circle, owner=member.username)
+    except RenamedError as renamed:
+        member = identities.follow_renaming(connection, member, renamed)
+        people, _ = _read_people(sync, read(member.username), circle, owner=member.username)
+    with connection.transaction():
+        if circle == "following":
+            stored = len(members.followed_by(connection, [member.user_id]))
+        else:
+            stored = len(members.followers_of(connection, member.user_id))
+        is_shrunken = len(people) < sync.settings.shrink_guard_share * stored
+        users = members.ensure_users(connection, [person.username for person in people])
+        members.set_listed_counts(connection, users, people)
+        set_edges = members.set_follows if circle == "following" else members.set_followers
+        set_edges(connection, member.user_id, users.values(), may_end=not is_shrunken)
+        members.mark_seen(connection, member.user_id)
+        if is_shrunken:
+            staging.mark_suspicious(connection, member.user_id, circle)
+            error = _shrunken(circle, len(people), stored)
+            runs.record_failure(connection, sync.run, circle, error, user_id=member.user_id)
+        else:
+            staging.mark_success(connection, member.user_id, circle, complete=True)
+            runs.resolve_failures(connection, circle, user_id=member.user_id)
+    sync.is_suspicious |= is_shrunken
+    sync.run.failures_count += is_shrunken
+
+
+def _read_film(sync: _Sync) -> None:
+    """Read who stands in the relation to the film, as many as may become members."""
+    definition = sync.definition
+    most = definition["max_members"] + len(definition["exclude"])
+    pages = sync.source.read_film_people(definition["film"], definition["relation"])
+    people, is_complete = _read_people(sync, pages, definition["relation"], most=most)
+    _keep_named(sync, people, is_complete)
+
+
+def _read_list(sync: _Sync) -> None:
+    """Read the first page of people of each of the list's films; who comes up most often comes first."""
+    definition = sync.definition
+    relation: FilmRelation | None = definition["relation"] if definition["relation"] != "owner" else None
+    if relation is None:
+        return
+    owner = _seed(sync)
+    slugs: list[str] = []
+    for page in _counted(sync, sync.source.read_list(owner.username, definition["list"])):
+        slugs += [item.slug for item in page.items]
+        if len(slugs) >= definition["max_films"]:
+            break
+    people: dict[str, PersonSummary] = {}
+    times_seen: Counter[str] = Counter()
+    errors: list[AlmanacError] = []
+    asked = slugs[: definition["max_films"]]
+    for slug in asked:
+        try:
+            shown, _ = _read_people(sync, sync.source.read_film_people(slug, relation), relation, most=1)
+        except (RetriableError, PermanentError) as error:
+            errors.append(error)
+            runs.record_failure(sync.connection, sync.run, relation, error)
+            continue
+        people |= {person.username: person for person in shown}
+        times_seen.update(person.username for person in shown)
+    sync.run.failures_count += len(errors)
+    require_some_success("films", len(asked), errors)
+    _keep_named(sync, [people[name] for name, _ in times_seen.most_common()], is_complete=False)
+
+
+def _keep_named(sync: _Sync, people: Sequence[PersonSummary], is_complete: bool) -> None:
+    """Remember who was shown. Far fewer than before are not taken for everybody."""
+    with sync.connection.transaction():
+        users = members.ensure_users(sync.connection, [person.username for person in people])
+        members.set_listed_counts(sync.connection, users, people)
+        stored = len(members.current_members(sync.connection, sync.cohort.cohort_id))
+    if is_complete and len(people) < sync.settings.shrink_guard_share * stored:
+        error = _shrunken(sync.definition["relation"], len(people), stored)
+        runs.record_failure(sync.connection, sync.run, sync.definition["relation"], error)
+        sync.is_suspicious, is_complete = True, False
+        sync.run.failures_count += 1
+    sync.shown, sync.is_complete = [person.username for person in people], is_complete
+
+
+def _read_people(
+    sync: _Sync, pages: Iterator[PeoplePage], what: str, *, owner: str | None = None, most: int | None = None
+) -> tuple[list[PersonSummary], bool]:
+    """Everybody whom the pages show, in the site's order, or the pages with the first `most` of them.
+
+    The second value says whether that was everybody.
 
     Raises:
         RetriableError: there were fewer or more people than the page states.
         LayoutChangedError: a page showed only people that earlier pages had shown.
     """
-    names: dict[str, None] = {}
+    people: dict[str, PersonSummary] = {}
     total = None
-    for page in source.read_following(seed):
-        run.requests_count += 1
-        run.pages_count += 1
-        require_owner(seed, page.owner)
+    for page in _counted(sync, pages):
+        if owner is not None and (page.owner or "").lower() != owner:
+            raise WrongPageError(f"another member's page of {what} came than was asked for")
         total = page.total if page.total is not None else total
-        new = dict.fromkeys(person.username.lower() for person in page.people)
-        if new and new.keys() <= names.keys():
-            raise LayoutChangedError(f"Page {run.pages_count} of whom {seed} follows shows nobody new.")
-        names |= new
-    if not run.pages_count:
-        raise RetriableError(f"Whom {seed} follows could not be read: not a single page came.")
-    if total is not None and abs(len(names) - total) > TOTAL_TOLERANCE:
-        raise RetriableError(f"{seed} follows {total} people, but {len(names)} were shown. Try again later.")
-    return list(names)
-
-
-def _set_named(connection: psycopg.Connection, cohort: Cohort) -> MembershipChange:
-    with connection.transaction():
-        users = members.ensure_users(connection, cohort.definition["usernames"])
-        depths = dict.fromkeys(users.values(), 1)
-        return members.set_members(connection, cohort.cohort_id, depths, may_end=True)
-
-
-def _set_followed(
-    connection: psycopg.Connection, settings: Settings, cohort: Cohort, followed: list[str], run: Run
-) -> tuple[MembershipChange, bool]:
-    """Write memberships and follows; nothing ends if the answer shrank below the guard's share."""
-    seed_id = cohort.seed_user_id
-    assert seed_id is not None
-    with connection.transaction():
-        stored = members.count_followed(connection, seed_id)
-        is_suspicious = len(followed) < settings.shrink_guard_share * stored
-        users = members.ensure_users(connection, followed)
-        depths = dict.fromkeys(users.values(), 1)
-        if cohort.definition["include_self"]:
-            depths[seed_id] = 0
-        members.set_follows(connection, seed_id, users.values(), may_end=not is_suspicious)
-        change = members.set_members(connection, cohort.cohort_id, depths, may_end=not is_suspicious)
-        if is_suspicious:
-            staging.mark_suspicious(connection, seed_id, "following")
-        else:
-            staging.mark_success(connection, seed_id, "following", complete=True)
-            runs.resolve_failures(connection, "following", user_id=seed_id)
-    if is_suspicious:
-        seed = cohort.definition["seed"]
-        runs.record_failure(
-            connection,
-            run,
-            "following",
-            RetriableError(
-                f"{seed} now follows {len(followed)} people, where {stored} are stored: no membership was "
-                "ended. If that is right, run once with a lower ALMANAC_SHRINK_GUARD_SHARE."
-            ),
-            user_id=seed_id,
+        new = {person.username.lower(): person for person in page.people}
+        if new and new.keys() <= people.keys():
+            raise LayoutChangedError(f"a later page of {what} shows nobody new")
+        people |= new
+        if most is not None and len(people) >= most and page.next_page is not None:
+            return list(people.values()), False
+    if total is not None and abs(len(people) - total) > TOTAL_TOLERANCE:
+        raise RetriableError(
+            f"The pages of {what} state {total} people, but {len(people)} were shown. Try again later."
         )
-        run.failures_count += 1
-    return change, is_suspicious
+    return list(people.values()), True
+
+
+def _counted(sync: _Sync, pages: Iterator[Page]) -> Iterator[Page]:
+    """The pages, each request counted, also one that fails.
+
+    Raises:
+        RetriableError: a page that was announced did not come.
+    """
+    while True:
+        sync.run.requests_count += 1
+        page = next(pages, None)
+        if page is None:
+            raise RetriableError("A page of people was announced but did not come. Try again later.")
+        sync.run.pages_count += 1
+        yield page
+        if page.next_page is None:
+            return
+
+
+def _shrunken(what: str, shown_count: int, stored_count: int) -> RetriableError:
+    return RetriableError(
+        f"The pages of {what} show {shown_count} people, where {stored_count} are stored: no membership was "
+        "ended. If that is right, run once with a lower ALMANAC_SHRINK_GUARD_SHARE."
+    )
+
+
+def _seed(sync: _Sync) -> Member:
+    """Who the circle is made from, under the name of today.
+
+    Raises:
+        PermanentError: nobody, because they were forgotten, or somebody without a name.
+    """
+    if sync.cohort.seed_user_id is None:
+        raise PermanentError(f"The cohort {sync.cohort.slug} is made from nobody any more. Build another.")
+    seed = members.get_member(sync.connection, sync.cohort.seed_user_id)
+    if seed.status == "renamed":
+        raise PermanentError(
+            f"The name of the member whom {sync.cohort.slug} is made from belongs to somebody else now. "
+            "Build another cohort from their new name."
+        )
+    return seed
+
+
+# -- finding the circle in what is stored -------------------------------------------------------
+
+
+def _find_following(sync: _Sync) -> _Found:
+    return _walk_graph(sync, lambda user_id: None)
+
+
+def _walk_graph(sync: _Sync, visit: Callable[[int], None]) -> _Found:
+    """Whom the seed follows, and level by level whom they follow; `visit` is called before a step further.
+
+    Nobody comes in through somebody whom the filters keep out.
+    """
+    seed_id, definition = _seed(sync).user_id, sync.definition
+    depths, level = {seed_id: 0}, [seed_id]
+    for depth in range(1, definition["depth"] + 1):
+        for user_id in level if depth > 1 else ():
+            visit(user_id)
+        reached = [
+            user_id for user_id in members.followed_by(sync.connection, level) if user_id not in depths
+        ]
+        known = members.candidates(sync.connection, reached, sync.settings.profile_max_age_hours)
+        reached.sort(key=lambda user_id: known[user_id].username)
+        next_level = _Found(dict.fromkeys(reached, depth))
+        depths |= next_level.depths
+        level = list(choose(next_level, known, [], definition | {"max_members": None}))
+    return _Found(_with_self(sync, depths, seed_id))
+
+
+def _find_followers(sync: _Sync) -> _Found:
+    seed_id = _seed(sync).user_id
+    followers = members.followers_of(sync.connection, seed_id)
+    known = members.candidates(sync.connection, followers, sync.settings.profile_max_age_hours)
+    followers.sort(key=lambda user_id: known[user_id].username)
+    return _Found(_with_self(sync, {seed_id: 0} | dict.fromkeys(followers, 1), seed_id))
+
+
+def _find_shown(sync: _Sync) -> _Found:
+    """Who was shown as a film's or list's people; who is in already comes first, so that circles are steady.
+
+    Names are looked up anew, because a profile may have told that two of them are one person.
+    """
+    users = members.ensure_users(sync.connection, sync.shown)
+    shown = {users[name]: 1 for name in map(str.lower, sync.shown) if name in users}
+    current = [member.user_id for member in members.current_members(sync.connection, sync.cohort.cohort_id)]
+    depths = {user_id: 1 for user_id in current if user_id in shown} | shown
+    if sync.definition["kind"] == "list":
+        seed_id = _seed(sync).user_id
+        if sync.definition["relation"] == "owner":
+            return _Found({seed_id: 0})
+        return _Found(_with_self(sync, {seed_id: 0} | depths | {seed_id: 0}, seed_id), sync.is_complete)
+    return _Found(depths, sync.is_complete)
+
+
+def _find_named(sync: _Sync) -> _Found:
+    names = sync.definition["usernames"]
+    users = members.named_users(sync.connection, sync.cohort.cohort_id, names)
+    return _Found({users[name]: 1 for name in names if name in users})
+
+
+def _with_self(sync: _Sync, depths: dict[int, int], seed_id: int) -> dict[int, int]:
+    return depths if sync.definition["include_self"] else {u: d for u, d in depths.items() if u != seed_id}
+
+
+_READERS: dict[str, Callable[[_Sync], None]] = {
+    "following": _read_following,
+    "followers": _read_followers,
+    "usernames": _read_nothing,
+    "list": _read_list,
+    "film": _read_film,
+}
+_FINDERS: dict[str, Callable[[_Sync], _Found]] = {
+    "following": _find_following,
+    "followers": _find_followers,
+    "usernames": _find_named,
+    "list": _find_shown,
+    "film": _find_shown,
+}

@@ -88,7 +88,8 @@ def create_cohort(
         cohort = get_cohort(connection, slug)
         if _filled(cohort.definition) != wanted:
             raise ConfigurationError(
-                f"The cohort {slug} exists with another definition ({cohort.definition}). Choose another slug."
+                f"The cohort {slug} exists with another definition ({cohort.definition}). "
+                "Choose another slug."
             )
         connection.execute(
             "update raw.cohorts set label = %s, updated_at = now() where slug = %s and label <> %s",

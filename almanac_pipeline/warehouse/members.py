@@ -13,7 +13,7 @@ from datetime import date
 import psycopg
 from psycopg.rows import class_row
 
-from almanac_pipeline.errors import AlmanacError, ForgottenError, NotFoundError, PrivateError, RenamedError
+from almanac_pipeline.errors import AlmanacError, ForgottenError, NotFoundError, PrivateError
 from almanac_pipeline.sources.records import PersonSummary
 
 # Names and LIDs change hands in one transaction at a time. An arbitrary but fixed number.
@@ -90,7 +90,7 @@ def named_users(connection: psycopg.Connection, cohort_id: int, usernames: Seque
         """,
         {"names": list(usernames), "cohort": cohort_id},
     )
-    meant = dict(rows.fetchall())
+    meant: dict[str, int] = dict(rows.fetchall())
     return meant | ensure_users(connection, [name for name in usernames if name not in meant])
 
 
@@ -191,11 +191,6 @@ def set_members(
     return MembershipChange(added, ended)
 
 
-def count_followed(connection: psycopg.Connection, follower_id: int) -> int:
-    """How many people the user follows, as far as we know."""
-    return len(followed_by(connection, [follower_id]))
-
-
 def followed_by(connection: psycopg.Connection, follower_ids: Collection[int]) -> list[int]:
     """Whom any of these users follow now, as far as we know."""
     rows = connection.execute(
@@ -290,13 +285,7 @@ def set_listed_counts(
 
 
 def mark_unreadable(connection: psycopg.Connection, user_id: int, error: AlmanacError) -> None:
-    """Remember what an error tells of the member: gone, private, or to be found under another name.
-
-    Other errors tell nothing of them.
-
-    Raises:
-        ForgottenError: the other name is that of somebody who asked to be forgotten.
-    """
+    """Remember what an error tells of the member: gone or private. Other errors tell nothing of them."""
     if isinstance(error, NotFoundError):
         mark_deleted(connection, user_id)
     elif isinstance(error, PrivateError):
@@ -307,8 +296,6 @@ def mark_unreadable(connection: psycopg.Connection, user_id: int, error: Almanac
             """,
             [user_id],
         )
-    elif isinstance(error, RenamedError):
-        take_name(connection, user_id, error.username)
 
 
 def mark_deleted(connection: psycopg.Connection, user_id: int) -> None:

@@ -6,12 +6,16 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
+from typing import Literal, get_args
 
-from almanac_pipeline.errors import NotFoundError
-from almanac_pipeline.sources.protocol import Grid
+from almanac_pipeline.errors import NotFoundError, PrivateError, RenamedError
+from almanac_pipeline.sources.protocol import FilmRelation, Grid, PageClass, PersonRole
 from almanac_pipeline.sources.records import (
+    DiaryPage,
+    DiaryRow,
     FilmGrid,
     FilmItem,
+    FilmJson,
     FilmPage,
     Histogram,
     PeoplePage,
@@ -19,6 +23,10 @@ from almanac_pipeline.sources.records import (
     PersonSummary,
     ProfilePage,
 )
+
+PageKind = Literal["following", "followers", "members", "fans"]
+GridPageKind = Literal["rated", "rated_by_date", "likes", "likes_unrated", "watchlist", "list"]
+_GRID_PAGES = {"rated": "films", "rated_by_date": "films", "likes_unrated": "likes"}
 
 
 def film(number: int, **changes: object) -> FilmItem:
@@ -41,6 +49,11 @@ class Person:
     likes: list[FilmItem] = field(default_factory=list)
     favorites: list[FilmItem] = field(default_factory=list)
     following: list[str] = field(default_factory=list)
+    watchlist: list[FilmItem] = field(default_factory=list)
+    diary: list[DiaryRow] = field(default_factory=list)
+    lists: dict[str, list[FilmItem]] = field(default_factory=dict)
+    lid: str | None = None
+    is_private: bool = False
 
     def rate(self, item: FilmItem, rating: float) -> None:
         """Give stars, which puts the film first."""
@@ -64,7 +77,12 @@ class World:
     film_pages: dict[str, FilmPage] = field(default_factory=dict)
     histograms: dict[str, Histogram | None] = field(default_factory=dict)
     page_size: int = 3
-    permitted: set[Grid] = field(default_factory=lambda: {"rated", "rated_by_date", "likes", "likes_unrated"})
+    permitted: set[PageClass] = field(default_factory=lambda: set(get_args(PageClass)))
+    renamed: dict[str, str] = field(default_factory=dict)
+    """Names that lead to another one."""
+    film_people: dict[tuple[str, FilmRelation], list[str]] = field(default_factory=dict)
+    states_counts: bool = False
+    """Whether pages of people state films and likes beside the names."""
     name: str = "pages"
     calls: Counter[tuple[str, str]] = field(default_factory=Counter)
     on_call: Callable[[str, str, int], None] = lambda kind, key, page: None
@@ -84,34 +102,67 @@ class World:
         self.on_call(kind, key, page)
 
     def _find(self, username: str) -> Person:
+        if username in self.renamed:
+            raise RenamedError("the member has another name now", username=self.renamed[username])
         if username not in self.people:
-            raise NotFoundError(f"{username} does not exist.")
+            raise NotFoundError("the member does not exist")
+        if self.people[username].is_private:
+            raise PrivateError("the member keeps their pages to themselves")
         return self.people[username]
 
-    def permits(self, grid: Grid) -> bool:
-        return grid in self.permitted
+    def permits(self, page_class: PageClass) -> bool:
+        return page_class in self.permitted
 
-    def read_following(self, username: str) -> Iterator[PeoplePage]:
+    def summary(self, name: str) -> PersonSummary:
+        person = self.people.get(name.lower())
+        if person is None or not self.states_counts:
+            return PersonSummary(name)
+        return PersonSummary(name, films_count=len(person.rated), likes_count=len(person.likes))
+
+    def _people(self, kind: PageKind, key: str, names: Callable[[], list[str]]) -> Iterator[PeoplePage]:
         number, more = 1, True
         while more:
-            self._called("following", username, number)
-            names = self._find(username).following
+            self._called(kind, key, number)
+            found = names()
             first = (number - 1) * self.page_size
-            more = first + self.page_size < len(names)
+            more = first + self.page_size < len(found)
             yield PeoplePage(
-                page="following",
-                owner=username.title(),
+                page="members" if kind == "fans" else kind,
+                owner=key.title() if kind in ("following", "followers") else None,
                 canonical_url=None,
-                people=tuple(PersonSummary(name) for name in names[first : first + self.page_size]),
+                people=tuple(self.summary(name) for name in found[first : first + self.page_size]),
                 next_page=number + 1 if more else None,
-                total=len(names) + self.stated_offset,
+                total=len(found) + self.stated_offset,
             )
             number += 1
 
+    def read_following(self, username: str) -> Iterator[PeoplePage]:
+        return self._people("following", username, lambda: self._find(username).following)
+
+    def followers(self, username: str) -> list[str]:
+        self._find(username)
+        return [name for name, person in self.people.items() if username in map(str.lower, person.following)]
+
+    def read_followers(self, username: str) -> Iterator[PeoplePage]:
+        return self._people("followers", username, lambda: self.followers(username))
+
+    def read_film_people(self, slug: str, relation: FilmRelation) -> Iterator[PeoplePage]:
+        def names() -> list[str]:
+            if (slug, relation) not in self.film_people:
+                raise NotFoundError("the film does not exist")
+            return self.film_people[slug, relation]
+
+        return self._people(relation, slug, names)
+
     def read_profile(self, username: str) -> ProfilePage:
         self._called("profile", username)
+        person = self._find(username)
         return ProfilePage(
-            owner=username.title(), canonical_url=None, favorites=tuple(self._find(username).favorites)
+            owner=username.title(),
+            canonical_url=None,
+            favorites=tuple(person.favorites),
+            films_count=len(person.rated) if self.states_counts else None,
+            lid=person.lid,
         )
 
     def items(self, username: str, grid: Grid) -> list[FilmItem]:
@@ -125,25 +176,64 @@ class World:
         return items if grid == "rated_by_date" else sorted(items, key=lambda f: f.slug)
 
     def read_grid(self, username: str, grid: Grid, *, first_page: int = 1) -> Iterator[FilmGrid]:
+        return self._films(grid, username, lambda: self.items(username, grid), first_page)
+
+    def read_watchlist(self, username: str, *, first_page: int = 1) -> Iterator[FilmGrid]:
+        return self._films("watchlist", username, lambda: self._find(username).watchlist, first_page)
+
+    def read_list(self, username: str, slug: str) -> Iterator[FilmGrid]:
+        def items() -> list[FilmItem]:
+            if slug not in self._find(username).lists:
+                raise NotFoundError("the list does not exist")
+            return self._find(username).lists[slug]
+
+        return self._films("list", username, items, 1)
+
+    def _films(
+        self, kind: GridPageKind, username: str, items: Callable[[], list[FilmItem]], first_page: int
+    ) -> Iterator[FilmGrid]:
         number, more = first_page, True
         while more:
-            self._called(grid, username, number)
-            items = self.items(username, grid)
+            self._called(kind, username, number)
+            found = items()
             first = (number - 1) * self.page_size
-            more = first + self.page_size < len(items)
+            more = first + self.page_size < len(found)
             page = FilmGrid(
-                page="likes" if grid.startswith("likes") else "films",
+                page=_GRID_PAGES.get(kind, kind),  # type: ignore[arg-type]  # the rest is named alike
                 owner=username.title(),
                 canonical_url=None,
-                items=tuple(items[first : first + self.page_size]),
+                items=tuple(found[first : first + self.page_size]),
                 next_page=number + 1 if more else None,
                 last_page=None,
-                total=len(items) + self.stated_offset,
+                total=len(found) + self.stated_offset,
             )
             page = self.change_page(page, number)
             yield page
             more = page.next_page is not None
             number += 1
+
+    def read_diary(self, username: str, *, first_page: int = 1) -> Iterator[DiaryPage]:
+        number, more = first_page, True
+        while more:
+            self._called("diary", username, number)
+            rows = self._find(username).diary
+            first = (number - 1) * self.page_size
+            more = first + self.page_size < len(rows)
+            yield DiaryPage(
+                owner=username.title(),
+                canonical_url=None,
+                rows=tuple(rows[first : first + self.page_size]),
+                next_page=number + 1 if more else None,
+                last_page=None,
+                total=len(rows) + self.stated_offset,
+            )
+            number += 1
+
+    def read_film_json(self, slug: str) -> FilmJson:
+        raise NotFoundError("there are no such documents here")
+
+    def read_person(self, role: PersonRole, slug: str) -> FilmGrid:
+        raise NotFoundError("there are no such pages here")
 
     def read_film(self, slug: str) -> FilmPage:
         self._called("film", slug)

@@ -35,10 +35,8 @@ def cohort_members(context: dg.AssetExecutionContext, almanac: Almanac) -> dg.Ma
     summary = f"{report.members_count} members, {report.added_count} new, {report.ended_count} gone"
     if report.is_suspicious:
         summary += "; the list had shrunk so much that NOBODY was taken out (ALMANAC_SHRINK_GUARD_SHARE)"
-    members = ", ".join(report.preview)
     return dg.MaterializeResult(
-        metadata=report_metadata(report, summary, first_members=members)
-        | {"dagster/row_count": report.members_count}
+        metadata=report_metadata(report, summary) | {"dagster/row_count": report.members_count}
     )
 
 

@@ -1,0 +1,108 @@
+"""Reads a member's profile and keeps track of who they are: renamed, gone, private or forgotten.
+
+Every flow that reads a profile does it by `read_profile`, and tells `learn_from_error` why a page
+of a member could not be read. Opinions stay out, but for the favourites that a profile shows.
+"""
+
+from __future__ import annotations
+
+import psycopg
+
+from almanac_pipeline.errors import (
+    AlmanacError,
+    ForgottenError,
+    LayoutChangedError,
+    PermanentError,
+    RenamedError,
+    RetriableError,
+    WrongPageError,
+)
+from almanac_pipeline.settings import Settings
+from almanac_pipeline.sources.protocol import Source
+from almanac_pipeline.sources.records import PersonSummary, ProfilePage
+from almanac_pipeline.warehouse import forgetting, members, opinions, staging
+from almanac_pipeline.warehouse.members import Member
+from almanac_pipeline.warehouse.opinions import Changes
+from almanac_pipeline.warehouse.runs import Run
+
+MAXIMUM_FAVORITES = 4
+
+
+def read_profile(connection: psycopg.Connection, source: Source, member: Member) -> tuple[ProfilePage, int]:
+    """The member's profile, and the id of the person whose it is: not `member.user_id` if the LID says so.
+
+    Raises:
+        AlmanacError: as the source does; ForgottenError where the person asked to be forgotten, of whom
+            nothing is stored any more then.
+    """
+    profile = source.read_profile(member.username)
+    if profile.owner.lower() != member.username:
+        raise WrongPageError("another member's profile came than was asked for")
+    if len(profile.favorites) > MAXIMUM_FAVORITES:
+        raise LayoutChangedError(f"the member's profile shows {len(profile.favorites)} favourites")
+    try:
+        user_id = members.learn_profile(connection, member.user_id, member.username, profile.lid)
+    except ForgottenError:
+        forgetting.forget(connection, member.username)
+        raise
+    if profile.films_count is not None:
+        listed = [PersonSummary(member.username, films_count=profile.films_count)]
+        members.set_listed_counts(connection, {member.username: user_id}, listed)
+    return profile, user_id
+
+
+def set_favorites(
+    connection: psycopg.Connection,
+    settings: Settings,
+    source: Source,
+    run: Run,
+    user_id: int,
+    profile: ProfilePage,
+) -> Changes:
+    """Merge the favourites that a profile shows.
+
+    Raises:
+        RetriableError: so few are left that they are not believed; nothing was changed.
+    """
+    stored = opinions.count_stored(connection, user_id, "favorites")
+    if len(profile.favorites) < settings.shrink_guard_share * stored:
+        staging.mark_suspicious(connection, user_id, "profile")
+        raise RetriableError(
+            f"The member's profile shows {len(profile.favorites)} favourites where {stored} are stored; "
+            "nothing was changed. If that is right, run once with a lower ALMANAC_SHRINK_GUARD_SHARE."
+        )
+    return opinions.merge_favorites(
+        connection, user_id, profile.favorites, source=source.name, run_id=run.run_id
+    )
+
+
+def follow_renaming(connection: psycopg.Connection, member: Member, renamed: RenamedError) -> Member:
+    """The member under the name that the site led to.
+
+    Raises:
+        RenamedError: somebody else has that name; this member is without one until their LID is met.
+        ForgottenError: the person asked to be forgotten under that name; what was left is gone now.
+    """
+    try:
+        members.take_name(connection, member.user_id, renamed.username)
+    except ForgottenError:
+        forgetting.forget(connection, member.username)
+        raise
+    found = members.get_member(connection, member.user_id)
+    if found.status == "renamed":
+        raise renamed
+    return found
+
+
+def learn_from_error(connection: psycopg.Connection, member: Member, error: AlmanacError) -> AlmanacError:
+    """Remember what an error tells of the member; their memberships and opinions stay as they are.
+
+    Returns the error to record: another one where learning met it. Never raises one of a member.
+    """
+    if isinstance(error, RenamedError):
+        try:
+            follow_renaming(connection, member, error)
+        except PermanentError as learned:
+            return learned
+    members.mark_unreadable(connection, member.user_id, error)
+    return error
