@@ -294,4 +294,7 @@ def _body_attribute(tree: LexborHTMLParser, name: str) -> str:
 
 def _where(canonical_url: str | None) -> str:
     parts = path_segments(canonical_url)
-    return f" (its address begins with /{parts[0]}/)" if parts else " (it names no address)"
+    if not parts:
+        return " (it names no address)"
+    # Elsewhere the first part is a member's name.
+    return f" (its address begins with /{parts[0]}/)" if parts[0] in _SITE_SECTIONS else ""
