@@ -71,7 +71,7 @@ def changes_table(changes: Sequence[Any]) -> dg.MarkdownMetadataValue:
     return markdown_table(
         [
             {
-                "member": change.username,
+                "user_id": change.user_id,
                 "film": change.title,
                 "year": change.release_year,
                 "what": change.kind,

@@ -106,9 +106,9 @@ class PageComparison:
 
 @dataclass(frozen=True, slots=True)
 class LatestChange:
-    """A change of a run, for people to look at."""
+    """A change of a run, for people to look at. It goes into Dagster's log, which keeps no names."""
 
-    username: str
+    user_id: int
     title: str
     release_year: int | None
     kind: str
@@ -555,10 +555,9 @@ def latest_changes(connection: psycopg.Connection, run_id: int, limit: int = 10)
         return tuple(
             cursor.execute(
                 """
-                select username, title, release_year, kind, old_rating, new_rating, old_liked, new_liked,
+                select user_id, title, release_year, kind, old_rating, new_rating, old_liked, new_liked,
                        old_favorite, new_favorite, seen_at
                 from raw.rating_events
-                join raw.users using (user_id)
                 join raw.films using (film_id)
                 where scrape_run_id = %s
                 order by rating_event_id desc
