@@ -72,6 +72,11 @@ class Canary:
             if is_gone or _is_below(field.present_count, item_count, field.page_required_share):
                 self._stop(kind, field, field.present_count, item_count, body, "on one page")
 
+    def counts(self, kind: str, name: str) -> tuple[int, int]:
+        """(items that had a field, items seen) of a kind of page so far."""
+        with self._lock:
+            return self._counts.get((kind, name), (0, 0))
+
     def _add(self, kind: str, name: str, present_count: int, item_count: int) -> tuple[int, int]:
         with self._lock:
             present, seen = self._counts.get((kind, name), (0, 0))
@@ -89,7 +94,7 @@ class Canary:
 
 
 def chance_of_gap(missing_count: int, item_count: int, usual_share: float) -> float:
-    """At most how likely it is that so many of `item_count` items lack what `usual_share` of all items lack.
+    """At most how likely it is that so many of `item_count` items lack what `usual_share` of all lack.
 
     Chernoff's bound of the binomial tail: exp(-n KL(missing share, usual share)). It has a closed form
     and errs towards calling a gap likely; normal intervals err the other way at shares this small.
