@@ -21,6 +21,7 @@ from almanac_pipeline.cli import (
     enrich,
     export,
     fetching,
+    import_,
     member,
     parse,
     rank,
@@ -50,6 +51,7 @@ app.command()(enrich.enrich)
 app.command()(fetching.pause)
 app.command()(fetching.unpause)
 app.command()(fetching.unblock)
+app.command("import")(import_.import_)
 app.command()(parse.parse)
 app.command()(doctor.doctor)
 app.command()(docs.docs)

@@ -19,23 +19,23 @@ def parse(
     file: Annotated[
         Path,
         typer.Argument(
-            help="A saved page, feed, film JSON or robots.txt; - reads standard input.", allow_dash=True
+            help="A saved page, feed, film JSON, robots.txt or data export; - reads standard input.",
+            allow_dash=True,
         ),
     ],
 ) -> None:
     """Print what a saved page or feed holds, as JSON.
 
     Knows film grids, likes, watchlists, lists, people, profiles, diaries, film pages and their JSON,
-    histograms, directors' and actors' pages, RSS feeds and robots.txt. Any other document ends with
+    histograms, directors' and actors' pages, RSS feeds, robots.txt and data exports
+    (without their private columns). Any other document ends with
     exit code 1 and the reason.
 
     Example: almanac parse saved/films-page-1.html
     """
     try:
         body = sys.stdin.buffer.read() if str(file) == "-" else file.read_bytes()
-        if body.startswith(b"PK\x03\x04"):
-            _refuse(file, "it is a ZIP; data exports are not read yet, only single pages and feeds are")
-        if len(body) > MAX_BYTES:
+        if len(body) > MAX_BYTES and not body.startswith(b"PK"):
             _refuse(file, f"it has {len(body):,} bytes; the largest page known has 0.4 million")
         result = parse_any(body, file.name)
     except OSError as error:

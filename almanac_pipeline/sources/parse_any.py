@@ -9,6 +9,7 @@ import re
 from typing import Any
 
 from almanac_pipeline.errors import WrongPageError
+from almanac_pipeline.sources.export_zip import Export, ExportFilm, parse_export
 from almanac_pipeline.sources.pages.parsers.diary import diary_of
 from almanac_pipeline.sources.pages.parsers.document import open_document, require_text
 from almanac_pipeline.sources.pages.parsers.films import film_of, parse_film_json
@@ -33,11 +34,14 @@ from almanac_pipeline.sources.rss import parse_feed
 
 Json = dict[str, Any]
 
+MAX_EXPORT_BYTES = 200_000_000
+"""What an export may unpack to, where no settings are read."""
+
 _XML = re.compile(rb"<\?xml\b|<rss\b", re.IGNORECASE)
 
 
 def parse_any(body: bytes, name_hint: str = "") -> Json:
-    """What a page, feed, film JSON or robots.txt holds, as JSON values; `page` says which it is.
+    """What a page, feed, film JSON, robots.txt or data export holds, as JSON values; `page` says which it is.
 
     `name_hint` is the file's name. It decides only where the content does not: a text in a file
     called robots.txt is one even if it has no rules that we know.
@@ -45,6 +49,8 @@ def parse_any(body: bytes, name_hint: str = "") -> Json:
     Raises:
         AlmanacError: the document is none of these, or cannot be read; the message says why.
     """
+    if body.startswith(b"PK"):
+        return _export(parse_export(body, name_hint, max_bytes=MAX_EXPORT_BYTES))
     require_text(body)
     body = body.removeprefix(b"\xef\xbb\xbf").lstrip()
     if body.startswith((b"{", b"[")):
@@ -231,6 +237,65 @@ def _feed(feed: Feed) -> Json:
             for entry in feed.entries
         ],
         "lists": feed.lists_count,
+    }
+
+
+def _export(export: Export) -> Json:
+    def films(found: tuple[ExportFilm, ...] | None) -> list[Json] | None:
+        return None if found is None else [_export_film(film) for film in found]
+
+    return {
+        "page": "export",
+        "owner": export.username,
+        "joined_on": export.joined_on.isoformat() if export.joined_on else None,
+        "as_of": export.as_of.isoformat(),
+        "rows_by_file": export.rows_by_file,
+        "repeated_rows": export.repeated_rows_count,
+        "ratings": films(export.ratings),
+        "watched": films(export.watched),
+        "likes": films(export.likes),
+        "favorites": films(export.favorites),
+        "watchlist": films(export.watchlist),
+        "diary": None
+        if export.diary is None
+        else [
+            {
+                "viewing_id": viewing.key,
+                "title": viewing.title,
+                "release_year": viewing.release_year,
+                "lid": viewing.film.lid if viewing.film else None,
+                "slug": viewing.film.slug if viewing.film else None,
+                "film_match": viewing.film_match,
+                "rating": viewing.rating,
+                "watched_on": viewing.watched_on.isoformat() if viewing.watched_on else None,
+                "logged_on": viewing.logged_on.isoformat() if viewing.logged_on else None,
+                "rewatch": viewing.rewatch,
+                "has_review": viewing.has_review,
+            }
+            for viewing in export.diary
+        ],
+        "lists": None
+        if export.lists is None
+        else [
+            {
+                "list_id": film_list.key,
+                "name": film_list.name,
+                "published_on": film_list.published_on.isoformat() if film_list.published_on else None,
+                "items": films(film_list.films),
+            }
+            for film_list in export.lists
+        ],
+    }
+
+
+def _export_film(film: ExportFilm) -> Json:
+    return {
+        "lid": film.lid,
+        "slug": film.slug,
+        "title": film.title,
+        "release_year": film.release_year,
+        "recorded_on": film.recorded_on.isoformat() if film.recorded_on else None,
+        "rating": film.rating,
     }
 
 
