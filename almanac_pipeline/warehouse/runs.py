@@ -11,7 +11,7 @@ from typing import Literal
 import psycopg
 from psycopg.sql import SQL, Identifier
 
-from almanac_pipeline.errors import AlmanacError, ForgottenError
+from almanac_pipeline.errors import AlmanacError, ForgottenError, LayoutChangedError, LayoutDriftError
 from almanac_pipeline.warehouse.connection import connect_to
 
 ScrapeSubject = Literal["members", "ratings", "likes", "diary", "watchlist", "feed", "import"]
@@ -112,6 +112,7 @@ def _run(
         except BaseException as error:
             # Only our own messages are known to hold nothing private.
             reason = str(error) if isinstance(error, AlmanacError) else type(error).__name__
+            _alert_about_layout(connection, subject, error)
             raise
         finally:
             connection.execute(
@@ -182,6 +183,13 @@ def record_failure(
         ).format(Identifier(f"{run.kind}_run_id")),
         [run.run_id, user_id, film_id, page_kind, type(error).__name__, str(error)],
     )
+    _alert_about_layout(connection, page_kind, error)
+
+
+def _alert_about_layout(connection: psycopg.Connection, subject: str, error: BaseException) -> None:
+    """A site that has changed its markup needs a person, whether one page shows it or a whole run."""
+    if isinstance(error, (LayoutChangedError, LayoutDriftError)):
+        connection.execute("select ops.raise_alert('layout', %s, %s)", [subject, str(error)])
 
 
 def unread_members(connection: psycopg.Connection, dagster_run_id: str) -> list[tuple[str, str]]:
