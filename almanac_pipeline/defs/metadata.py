@@ -20,7 +20,7 @@ def report_metadata(report: Any, summary: str, **extra: Any) -> dict[str, Any]:
     The summary says when some of it failed: a success that hides failures is none.
     """
     if getattr(report, "failures_count", 0):
-        reason = next(iter(report.failures), "see ops.scrape_failures")
+        reason = next(iter(getattr(report, "failures", ())), "see ops.scrape_failures")
         summary = f"{summary}; {report.failures_count:,} FAILED, e.g. {reason}"
     numbers = {
         field.name: round(value, 3)
