@@ -25,7 +25,7 @@ from almanac_pipeline.settings import PROJECT_ROOT, Settings, get_settings
 from almanac_pipeline.warehouse.connection import dagster_url
 
 RUN_PROCESS_TAG = "almanac/process"
-POOL_LIMITS = {"scrape": 2, "enrichment": 5, "dbt": 1}
+POOL_LIMITS = {"imports": 1, "scrape": 2, "enrichment": 5, "dbt": 1}
 
 
 class AlmanacStorage(DagsterPostgresStorage):

@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 
 SNAPSHOT = Path(__file__).with_name("asset_graph.txt")
 GROUPS = {"ingestion", "enrichment", "statistics", "almanac"}
-JOBS = ["cohort_almanac", "enrich", "scrape", "statistics"]
+COHORT_JOBS = ["cohort_almanac", "enrich", "scrape", "statistics"]
+JOBS = [*COHORT_JOBS, "import_exports"]
 
 # What Dagster says about its own beta features is settled in almanac_pipeline/defs/__init__.py.
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -131,8 +132,7 @@ def test_every_raw_table_that_dbt_reads_is_written_by_an_asset(graph: AssetGraph
     )["sources"]
     read = {f"{source['name']}.{table['name']}" for source in sources for table in source["tables"]}
     assets = {key.to_user_string() for key in graph.get_all_asset_keys()}
-    # Diary entries come from feeds and exports, which no asset imports yet.
-    assert read - {"raw.diary_entries"} == set(WRITERS)
+    assert read == set(WRITERS)
     assert {asset for writers in WRITERS.values() for asset in writers} <= assets
 
 
@@ -141,7 +141,8 @@ def test_every_raw_table_that_dbt_reads_is_written_by_an_asset(graph: AssetGraph
 
 def test_every_job_resolves_and_is_partitioned_by_cohort_and_by_nothing_else(defs: Definitions) -> None:
     for job in jobs(defs):
-        assert job.partitions_def.name == "cohorts", job.name
+        partitions = job.partitions_def.name if job.partitions_def else None
+        assert partitions == ("cohorts" if job.name in COHORT_JOBS else None), job.name
         assert job.description, job.name
 
 
@@ -149,7 +150,9 @@ def test_the_whole_chain_has_every_asset_and_the_parts_make_up_the_whole(
     defs: Definitions, graph: AssetGraph
 ) -> None:
     keys = {job.name: set(job.asset_layer.selected_asset_keys) for job in jobs(defs)}
-    assert keys["cohort_almanac"] == set(graph.get_all_asset_keys())
+    # An export belongs to a member, not to a cohort.
+    assert keys["cohort_almanac"] | keys["import_exports"] == set(graph.get_all_asset_keys())
+    assert not keys["cohort_almanac"] & keys["import_exports"]
     assert keys["scrape"] | keys["enrich"] | keys["statistics"] == keys["cohort_almanac"]
 
 
@@ -159,7 +162,15 @@ def test_the_commands_start_jobs_that_exist() -> None:
         for file in (PROJECT_ROOT / "almanac_pipeline").rglob("*.py")
         for job in re.findall(r"\brun(?:_job)?\(\"(\w+)\"", file.read_text())
     }
-    assert started == set(JOBS)
+    assert started == set(COHORT_JOBS)
+
+
+def test_the_inbox_is_watched_from_the_start(defs: Definitions) -> None:
+    from dagster import DefaultSensorStatus
+
+    sensor = defs.resolve_sensor_def("inbox")
+    assert sensor.default_status == DefaultSensorStatus.RUNNING
+    assert sensor.job_name == "import_exports"
 
 
 def test_no_retry_system_of_dagster_repeats_what_failed(defs: Definitions, graph: AssetGraph) -> None:

@@ -1,11 +1,12 @@
-"""The jobs that people and the command line start. One cohort is one partition."""
+"""The jobs that people, the command line and sensors start. One cohort is one partition."""
 
 import dagster as dg
 
 # None of Dagster's retry systems may repeat what our own polite client has given up.
 TAGS = {"dagster/retry_on_asset_or_op_failure": "false"}
 
-members_and_opinions = dg.AssetSelection.groups("ingestion")
+exports_of_members = dg.AssetSelection.assets("raw/member_exports")
+members_and_opinions = dg.AssetSelection.groups("ingestion") - exports_of_members
 outside_world = dg.AssetSelection.groups("enrichment")
 statistics_and_marts = dg.AssetSelection.groups("statistics", "almanac")
 
@@ -31,5 +32,11 @@ statistics = dg.define_asset_job(
     "statistics",
     selection=statistics_and_marts,
     description="Statistics, rankings and labels, if their inputs changed.",
+    tags=TAGS,
+)
+import_exports = dg.define_asset_job(
+    "import_exports",
+    selection=exports_of_members,
+    description="Members' own exports that are new in the inbox folder; of no cohort.",
     tags=TAGS,
 )

@@ -429,17 +429,20 @@ def settled(files: Iterable[InboxFile], now: float) -> list[InboxFile]:
     return [file for file in files if now - file.changed_at >= SETTLED_AFTER.total_seconds()]
 
 
-def look_at_inbox(files: Sequence[InboxFile], cursor: str | None, now: float) -> tuple[list[str], str]:
-    """Fingerprints of the settled files that the cursor does not hold, and the next cursor."""
+def look_at_inbox(files: Sequence[InboxFile], cursor: str | None, now: float) -> tuple[str | None, str]:
+    """A key for the settled files that the cursor does not hold, None if there are none; the next cursor."""
     seen = set(json.loads(cursor)) if cursor else set()
     present = [file.fingerprint for file in settled(files, now)]
-    return [one for one in present if one not in seen], json.dumps(sorted(present))
+    new = sorted(set(present) - seen)
+    key = hashlib.sha256("".join(new).encode()).hexdigest()[:16] if new else None
+    return key, json.dumps(sorted(present))
 
 
 def import_inbox(database_url: str, settings: Settings, run_id: str | None = None) -> ImportReport:
     """Import what is new in the inbox folder: content that was neither imported nor refused before.
 
     Raises:
+        ImportFileError: there were new files and all of them were refused.
         WarehouseError: the database went away; the files before are imported.
     """
     folder = settings.inbox_folder
@@ -453,4 +456,7 @@ def import_inbox(database_url: str, settings: Settings, run_id: str | None = Non
     with connect_to(database_url, autocommit=True) as connection:
         known = imports.known_contents(connection, paths)
     new = [path for content, path in paths.items() if content not in known]
-    return import_exports(database_url, settings, new, run_id=run_id)
+    report = import_exports(database_url, settings, new, run_id=run_id)
+    if report.failures_count and report.failures_count == report.files_count:
+        raise ImportFileError(f"Every new file was refused ({report.files_count}), e.g. {report.failures[0]}")
+    return report

@@ -11,7 +11,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from almanac_pipeline.errors import ConfigurationError
+from almanac_pipeline.errors import ConfigurationError, ImportFileError
 from almanac_pipeline.flows.imports import (
     FileReport,
     ImportReport,
@@ -474,17 +474,17 @@ def inbox_file(name: str, size: int = 10, changed_at: float = 0.0) -> InboxFile:
 
 def test_a_new_file_is_due_once_and_again_when_it_changed() -> None:
     due, cursor = look_at_inbox([inbox_file("a.zip")], None, now=100)
-    assert len(due) == 1
-    assert look_at_inbox([inbox_file("a.zip")], cursor, now=130) == ([], cursor)
+    assert due is not None
+    assert look_at_inbox([inbox_file("a.zip")], cursor, now=130) == (None, cursor)
     for changed in (inbox_file("a.zip", size=11), inbox_file("a.zip", changed_at=1.0), inbox_file("b.zip")):
-        assert len(look_at_inbox([changed], cursor, now=130)[0]) == 1
+        assert look_at_inbox([changed], cursor, now=130)[0] not in (None, due)
 
 
 def test_a_file_still_being_written_waits_for_the_next_tick() -> None:
     growing = inbox_file("a.zip", changed_at=95)
     due, cursor = look_at_inbox([growing], None, now=100)
-    assert due == []
-    assert len(look_at_inbox([growing], cursor, now=130)[0]) == 1
+    assert due is None
+    assert look_at_inbox([growing], cursor, now=130)[0] is not None
 
 
 def test_a_file_that_was_taken_away_is_forgotten_by_the_cursor() -> None:
@@ -529,8 +529,18 @@ def test_the_inbox_imports_what_is_new_and_tries_a_bad_file_once(
     assert not any(name in str(first.failures) for name in ("ada", "bad.zip"))
     assert tick().files_count == 0
 
+    drop("worse.zip", b"no ZIP at all")
+    with pytest.raises(ImportFileError, match="Every new file was refused"):
+        tick()
+    assert tick().files_count == 0
+
     drop("bad.zip", exports.pack({**exports.whole_export(), "profile.csv": exports.profile("bea")}))
     assert tick().imported_count == 1
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["bad.zip", "growing.zip", exports.FILE_NAME]
-    [refused] = query("select refusal from ops.imports where refusal is not null")
-    assert "truncated" in refused["refusal"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "bad.zip",
+        "growing.zip",
+        exports.FILE_NAME,
+        "worse.zip",
+    ]
+    refusals = query("select refusal from ops.imports where refusal is not null order by import_id")
+    assert ["truncated" in refusals[0]["refusal"], "no ZIP" in refusals[1]["refusal"]] == [True, True]

@@ -10,10 +10,11 @@ CIRCLE_MODEL = dg.AssetKey(["intermediate", "circle_model"])
 
 # Which assets write a table that dbt reads. The first is the one that the source is shown as.
 WRITERS = {
-    "raw.users": ["raw/cohort_members"],
+    "raw.users": ["raw/cohort_members", "raw/member_exports"],
     "raw.cohorts": ["raw/cohort_members"],
     "raw.cohort_members": ["raw/cohort_members"],
-    "raw.ratings": ["raw/ratings", "raw/likes"],
+    "raw.ratings": ["raw/ratings", "raw/likes", "raw/member_exports"],
+    "raw.diary_entries": ["raw/member_exports"],
     "raw.films": ["raw/film_metadata"],
     "raw.film_aliases": ["raw/film_metadata"],
     "raw.film_histograms": ["raw/film_histograms"],
