@@ -234,10 +234,12 @@ def _stated_total(world: World, entry: Entry) -> list[Effect]:
 
 
 def _rename_member(world: World, entry: Entry) -> list[Effect]:
+    """Another name; with `redirect` the old one leads to it, else it is free for anybody."""
     member, username = _member(world, entry), str(entry["username"])
     if username.lower() in world.members or username.lower() in SITE_WORDS:
         raise ValueError(f"the name {username} is taken")
-    return [lambda _: world.rename_member(member, username)]
+    redirects = bool(entry.get("redirect", False))
+    return [lambda _: world.rename_member(member, username, redirects=redirects)]
 
 
 def _delete_member(world: World, entry: Entry) -> list[Effect]:

@@ -17,7 +17,7 @@ from jinja2 import Environment, PackageLoader
 from markupsafe import Markup
 
 from almanac_pipeline.sandbox.options import SandboxOptions
-from almanac_pipeline.sandbox.routes import Target
+from almanac_pipeline.sandbox.routes import FILM_PEOPLE, Target, member_path
 from almanac_pipeline.sandbox.world import Film, Member, Order, Person, World, moment, slugify
 
 T = TypeVar("T")
@@ -32,6 +32,8 @@ PAGE_SIZES = {
     "list": 100,
     "following": 25,
     "followers": 25,
+    "members": 25,
+    "fans": 25,
     "diary": 50,
 }
 GRID_PATHS = {
@@ -145,6 +147,9 @@ class Site:
         """
         try:
             if target.member is not None:
+                if target.member in self.world.former_names:
+                    moved = member_path(target, self.world.former_names[target.member])
+                    return Page(301, b"", headers=(("location", moved),))
                 return self._member_page(target, self._member(target.member), base, empty)
             return self._site_page(target, base, empty)
         except Missing:
@@ -185,10 +190,18 @@ class Site:
         if film is None:
             raise Missing
         if film.slug != target.name:
-            paths = {"film": "/film/%s/", "film_json": "/film/%s/json/", "histogram": self._histogram_path}
+            paths = {
+                "film": "/film/%s/",
+                "film_json": "/film/%s/json/",
+                "histogram": self._histogram_path,
+                "members": "/film/%s/members/",
+                "fans": "/film/%s/fans/",
+            }
             return Page(301, b"", headers=(("location", paths[target.kind] % film.slug),))
         if target.kind == "film_json":
             return self._film_json(film)
+        if target.kind in FILM_PEOPLE:
+            return self._film_people(target, film, base, empty)
         if empty:
             return Page(200, b"")
         if target.kind == "histogram":
@@ -514,6 +527,28 @@ class Site:
             average=average,
             average_caption=caption,
             fans=fans(film.fans),
+        )
+        return Page(200, body, headers=(("cache-control", SHARED_CACHE),))
+
+    def _film_people(self, target: Target, film: Film, base: str, empty: bool) -> Page:
+        """Who has seen a film, or calls it a favourite."""
+        kind, size = target.kind, PAGE_SIZES[target.kind]
+        everyone = [] if empty else self.world.film_people(film, kind)
+        path = f"/film/{film.slug}/{kind}/"
+        body = self._render(
+            "film_people.html",
+            base=base,
+            canonical=path + (f"page/{target.page}/" if target.page > 1 else ""),
+            heading=f"{'Fans' if kind == 'fans' else 'Members who have seen'} {film.full_name}",
+            body_class="film" if self.classic else "screen-production-activity",
+            body_attributes="",
+            film=film,
+            kind=kind,
+            total=len(everyone),
+            people=[
+                (member, member.opinions.get(film.number)) for member in _slice(everyone, target.page, size)
+            ],
+            pager=make_pager(path, target.page, len(everyone), size, numbered=False),
         )
         return Page(200, body, headers=(("cache-control", SHARED_CACHE),))
 

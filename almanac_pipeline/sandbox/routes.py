@@ -18,6 +18,7 @@ MEMBER_PAGES: dict[tuple[str, ...], str] = {
     ("diary", "films"): "diary",
     ("rss",): "rss",
 }
+FILM_PEOPLE = frozenset({"members", "fans"})
 UNPAGED = frozenset({"profile", "rss", "film", "film_json", "histogram", "director", "robots", "import"})
 HISTOGRAM_FRAGMENTS = frozenset({"rating-histogram", "ratings-summary"})
 SITE_WORDS = frozenset(
@@ -43,7 +44,7 @@ def route(path: str) -> Target:
     page = 1
     if len(segments) > 2 and segments[-2] == "page" and segments[-1].isdigit():
         page, segments = int(segments[-1]), segments[:-2]
-    target = _site_page(segments) if segments[0] in SITE_WORDS else _member_page(segments, page)
+    target = _site_page(segments, page) if segments[0] in SITE_WORDS else _member_page(segments, page)
     if segments == ("robots.txt",):
         target = Target("robots")
     if page < 1 or (page > 1 and target.kind in UNPAGED):
@@ -51,8 +52,21 @@ def route(path: str) -> Target:
     return target
 
 
-def _site_page(segments: tuple[str, ...]) -> Target:
+def member_path(target: Target, name: str) -> str:
+    """The path of the same page of a member of another name."""
+    if target.kind == "list":
+        segments: tuple[str, ...] = ("list", target.name or "")
+    else:
+        segments = next(path for path, kind in MEMBER_PAGES.items() if kind == target.kind)
+    if target.page > 1:
+        segments += (*(("films",) if target.kind == "diary" else ()), "page", str(target.page))
+    return "/" + "/".join((name, *segments)) + "/"
+
+
+def _site_page(segments: tuple[str, ...], page: int) -> Target:
     match segments:
+        case ("film", slug, people) if people in FILM_PEOPLE:
+            return Target(people, name=slug, page=page)
         case ("film", slug):
             return Target("film", name=slug)
         case ("film", slug, "json"):

@@ -237,6 +237,8 @@ class World:
     members: dict[str, Member]
     aliases: dict[str, int] = field(default_factory=dict)
     """Slugs that films no longer have."""
+    former_names: dict[str, str] = field(default_factory=dict)
+    """Names that lead to the one their owner has now; only where a renaming asked for that."""
     tmdb_edits: list[tuple[int, MediaType, int]] = field(default_factory=list)
     """When which title's TMDB entry was edited by a change."""
     next_viewing: int = VIEWING_NUMBERS + 1
@@ -333,6 +335,14 @@ class World:
         key = member.key
         return sum(key in other.following for other in self.members.values())
 
+    def film_people(self, film: Film, relation: str) -> list[Member]:
+        """Who has seen a film (members), or calls it a favourite (fans), by name."""
+        return [
+            member
+            for _, member in sorted(self.members.items())
+            if film.number in (member.favorites if relation == "fans" else member.opinions)
+        ]
+
     def diary(self, member: Member) -> list[Viewing]:
         """Viewings, the latest evening first."""
         return sorted(member.diary, key=lambda viewing: (viewing.watched_on, viewing.number), reverse=True)
@@ -360,9 +370,12 @@ class World:
         film.version += 1
         self.touch_all()
 
-    def rename_member(self, member: Member, username: str) -> None:
-        """Give a member another name; the old one is gone."""
+    def rename_member(self, member: Member, username: str, *, redirects: bool = False) -> None:
+        """Give a member another name; the old one is gone, or leads to the new one."""
         old = member.key
+        self.former_names.pop(username.lower(), None)
+        if redirects:
+            self.former_names[old] = username.lower()
         del self.members[old]
         member.username = username
         self.members[member.key] = member

@@ -128,6 +128,14 @@ def test_a_renamed_member_has_a_new_name_and_the_same_short_id(desk: Desk) -> No
     assert "newname" in [row.username for row in parse_people(desk.get("/almanac/following/").body).people]
 
 
+def test_the_old_name_of_a_renamed_member_leads_to_the_new_one_if_asked_for(desk: Desk) -> None:
+    name = followed(desk)
+    desk.change(rename_member=[{"member": name, "username": "NewName", "redirect": True}])
+    for path in ("/%s/", "/%s/likes/films/rated/none/page/2/", "/%s/diary/films/page/2/", "/%s/list/best/"):
+        answer = desk.get(path % name)
+        assert (answer.status, dict(answer.headers)["location"]) == (301, path % "newname")
+
+
 def test_a_deleted_member_is_404_and_followed_by_nobody(desk: Desk) -> None:
     name = followed(desk)
     desk.change(delete_member=[{"member": name}])

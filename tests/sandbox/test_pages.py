@@ -227,6 +227,18 @@ def test_a_feed_holds_the_newest_fifty_viewings_and_the_lists(
     assert feed.lists_count == len(heavy.lists)
 
 
+def test_a_films_members_and_fans_are_everybody_who_saw_it_or_calls_it_a_favourite(
+    show: Show, world: World, heavy: Member
+) -> None:
+    film = world.films[heavy.favorites[0]]
+    for relation in ("members", "fans"):
+        page = parse_people(show(f"/film/{film.slug}/{relation}/").body)
+        expected = [member.key for member in world.film_people(film, relation)]
+        assert [person.username for person in page.people] == expected
+        assert (page.page, page.total) == ("members", len(expected))
+        assert heavy.key in expected
+
+
 def test_a_director_page_holds_all_their_films(show: Show, world: World) -> None:
     slug, (person, films) = max(world.filmographies.items(), key=lambda row: len(row[1][1]))
     page = parse_grid(show(f"/director/{slug}/").body)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import get_args
 
 import pytest
 
@@ -12,6 +13,8 @@ from almanac_pipeline.errors import (
     LayoutChangedError,
     NotFoundError,
     PermanentError,
+    PrivateError,
+    RenamedError,
     RetriableError,
     WrongPageError,
 )
@@ -19,10 +22,11 @@ from almanac_pipeline.http.client import PoliteClient
 from almanac_pipeline.sandbox.generate import generate
 from almanac_pipeline.sandbox.options import GeneratedWorld, SandboxOptions
 from almanac_pipeline.sandbox.server import SandboxServer
+from almanac_pipeline.sandbox.world import FilmList
 from almanac_pipeline.settings import LETTERBOXD_URL, Settings
 from almanac_pipeline.sources.pages.source import PagesSource
 from almanac_pipeline.sources.policy import describe_page_fetching, require_page_fetching
-from almanac_pipeline.sources.protocol import Grid, Source
+from almanac_pipeline.sources.protocol import FilmRelation, Grid, PageClass, Source
 from tests.http.fake_site import Answer, FakeSite
 
 SETTINGS = Settings(_env_file=None, authorised=False, contact=None, http_timeout_seconds=5)
@@ -98,6 +102,69 @@ def test_following_is_read_over_all_its_pages(source: PagesSource, sandbox: Sand
     assert len(pages) > 1
 
 
+def test_followers_diary_watchlist_and_lists_are_read_over_all_their_pages(
+    source: PagesSource, sandbox: SandboxServer
+) -> None:
+    world = sandbox.world
+    popular = max(world.members.values(), key=world.followers_count)
+    followers = [person.username for page in source.read_followers(popular.key) for person in page.people]
+    assert followers == [member.key for member in world.followers(popular)]
+    diarist = max(world.members.values(), key=lambda one: len(one.diary))
+    diary = list(source.read_diary(diarist.key))
+    assert len(diary) > 1
+    assert [row.viewing_id for page in diary for row in page.rows] == [
+        viewing["viewing_id"] for viewing in sandbox.member(diarist.key)["diary"]
+    ]
+    assert list(source.read_diary(diarist.key, first_page=2)) == diary[1:]
+    wishful = max(world.members.values(), key=lambda one: len(one.watchlist))
+    wishes = list(source.read_watchlist(wishful.key))
+    assert len(wishes) > 1
+    assert [item.uid for page in wishes for item in page.items] == sandbox.member(wishful.key)["watchlist"]
+    owner, film_list = max(
+        ((one, each) for one in world.members.values() for each in one.lists),
+        key=lambda pair: len(pair[1].films),
+    )
+    listed = [item.uid for page in source.read_list(owner.key, film_list.slug) for item in page.items]
+    assert listed == [world.films[number].uid for number in film_list.films]
+
+
+def test_a_films_people_json_and_director_are_read(source: PagesSource, sandbox: SandboxServer) -> None:
+    world = sandbox.world
+    film = max(world.films.values(), key=lambda one: len(world.film_people(one, "members")))
+    for relation in get_args(FilmRelation):
+        names = [
+            person.username for page in source.read_film_people(film.slug, relation) for person in page.people
+        ]
+        assert names == [member.key for member in world.film_people(film, relation)]
+    assert source.read_film_json(film.slug).uid == film.uid
+    person = film.directors[0]
+    films = source.read_person("director", person.slug)
+    assert film.uid in [item.uid for item in films.items]
+    assert films.tmdb_person_id == person.number
+
+
+@pytest.mark.parametrize("kind", ["rated", "likes", "watchlist", "diary", "following", "list", "fans"])
+def test_what_is_empty_is_one_empty_page(kind: str, source: PagesSource, sandbox: SandboxServer) -> None:
+    world = sandbox.world
+    nobody = next(iter(world.members.values()))
+    film_list = FilmList(1, "Nothing", "nothing", [], False, world.now)
+    nobody.opinions, nobody.watchlist, nobody.diary, nobody.following = {}, {}, [], {}
+    nobody.lists = [film_list]
+    nobody.touch()
+    unseen = next(film for film in world.films.values() if not world.film_people(film, "fans"))
+    [page] = {
+        "rated": lambda: source.read_grid(nobody.key, "rated"),
+        "likes": lambda: source.read_grid(nobody.key, "likes"),
+        "watchlist": lambda: source.read_watchlist(nobody.key),
+        "diary": lambda: source.read_diary(nobody.key),
+        "following": lambda: source.read_following(nobody.key),
+        "list": lambda: source.read_list(nobody.key, "nothing"),
+        "fans": lambda: source.read_film_people(unseen.slug, "fans"),
+    }[kind]()
+    items = getattr(page, {"diary": "rows", "following": "people", "fans": "people"}.get(kind, "items"))
+    assert (items, page.next_page) == ((), None)
+
+
 def test_profile_film_and_histogram_are_read(
     source: PagesSource, sandbox: SandboxServer, member: str
 ) -> None:
@@ -127,11 +194,50 @@ def test_reading_goes_on_at_a_given_page(source: PagesSource, sandbox: SandboxSe
     assert list(source.read_grid(member, "rated", first_page=2)) == pages[1:]
 
 
-def test_a_page_past_the_end_is_one_empty_page(
+@pytest.mark.parametrize("grid", ["rated", "rated_by_date", "likes", "likes_unrated"])
+def test_a_page_past_the_end_is_one_empty_page(source: PagesSource, member: str, grid: Grid) -> None:
+    [page] = source.read_grid(member, grid, first_page=90)
+    assert page.items == ()
+
+
+def test_diaries_and_watchlists_have_empty_pages_past_their_end(source: PagesSource, member: str) -> None:
+    [diary] = source.read_diary(member, first_page=90)
+    [watchlist] = source.read_watchlist(member, first_page=90)
+    assert (diary.rows, watchlist.items) == ((), ())
+
+
+@pytest.mark.parametrize("read", ["profile", "rated", "following", "diary"])
+def test_a_renamed_member_is_told_by_the_name_that_the_old_one_leads_to(
+    read: str, source: PagesSource, sandbox: SandboxServer, member: str
+) -> None:
+    sandbox.change(rename_member=[{"member": member, "username": "Newname", "redirect": True}])
+    with pytest.raises(RenamedError) as caught:
+        {
+            "profile": lambda: source.read_profile(member),
+            "rated": lambda: next(source.read_grid(member, "rated", first_page=2)),
+            "following": lambda: next(source.read_following(member)),
+            "diary": lambda: next(source.read_diary(member, first_page=2)),
+        }[read]()
+    assert caught.value.username == "newname"
+    assert "newname" not in str(caught.value).lower()
+
+
+def test_a_private_member_is_neither_gone_nor_a_reason_to_stop(
     source: PagesSource, sandbox: SandboxServer, member: str
 ) -> None:
-    [page] = source.read_grid(member, "rated", first_page=90)
-    assert page.items == ()
+    sandbox.change(hide_member=[{"member": member}])
+    with pytest.raises(PrivateError):
+        source.read_profile(member)
+    with pytest.raises(PrivateError):
+        next(source.read_grid(member, "rated"))
+    assert source.read_profile(sandbox.world.seed_member).owner.lower() == sandbox.world.seed_member
+
+
+def test_a_deleted_member_is_not_found(source: PagesSource, sandbox: SandboxServer) -> None:
+    gone = sandbox.member(sandbox.world.seed_member)["following"][0]
+    sandbox.change(delete_member=[{"member": gone}])
+    with pytest.raises(NotFoundError):
+        next(source.read_grid(gone, "rated"))
 
 
 def test_a_renamed_film_answers_under_its_new_slug(source: PagesSource, sandbox: SandboxServer) -> None:
@@ -186,8 +292,8 @@ def test_robots_decides_about_the_newest_first_page(
     options = SandboxOptions(robots="strict" if robots == "strict" else "permissive")
     with SandboxServer(generate(world_size), options) as sandbox:
         source = PagesSource(client, sandbox.url)
-        grids: tuple[Grid, ...] = ("rated", "rated_by_date", "likes", "likes_unrated")
-        assert [source.permits(grid) for grid in grids] == [True, by_date, True, True]
+        permitted = {kind for kind in get_args(PageClass) if source.permits(kind)}
+        assert permitted == set(get_args(PageClass)) - (set() if by_date else {"rated_by_date"})
         if not by_date:
             with pytest.raises(BlockedError, match=r"robots\.txt"):
                 next(source.read_grid("anybody", "rated_by_date"))
