@@ -12,6 +12,7 @@ from almanac_pipeline.errors import ConfigurationError, RenamedError, WrongPageE
 from almanac_pipeline.http.client import PoliteClient, Response
 from almanac_pipeline.http.hosts import host_of
 from almanac_pipeline.sources.pages.parsers.text import path_segments
+from almanac_pipeline.sources.pages.refusals import private_member
 from almanac_pipeline.sources.policy import permits_feeds
 from almanac_pipeline.sources.records import Feed
 from almanac_pipeline.sources.rss import parse_feed
@@ -48,7 +49,9 @@ class FeedSource:
             )
         asked = username.lower()
         url = f"{self._base_url}/{quote(asked, safe='')}/rss/"
-        feed, came_from = self._client.get_as(url, parse=_parse, path_class="rss")
+        feed, came_from = self._client.get_as(
+            url, parse=_parse, path_class="rss", explains_refusal=private_member
+        )
         owner = (feed.owner or "").lower()
         if owner == asked:
             return feed

@@ -16,6 +16,7 @@ from almanac_pipeline.sandbox.generate import generate
 from almanac_pipeline.sandbox.options import GeneratedWorld
 from almanac_pipeline.sandbox.server import SandboxServer
 from almanac_pipeline.settings import Settings
+from almanac_pipeline.sources.feed import FeedSource
 from almanac_pipeline.sources.pages.refusals import private_member
 from almanac_pipeline.sources.pages.source import PagesSource
 
@@ -99,10 +100,15 @@ def sandbox() -> Iterator[SandboxServer]:
 
 
 @pytest.fixture
-def source(sandbox: SandboxServer, database_url: str, tmp_path: Path) -> Iterator[PagesSource]:
+def client(database_url: str, tmp_path: Path) -> Iterator[PoliteClient]:
     settings = Settings(_env_file=None, home=tmp_path)  # type: ignore[call-arg]
-    with PoliteClient.open(settings, database_url, backoff_seconds=0.01) as client:
-        yield PagesSource(client, sandbox.url)
+    with PoliteClient.open(settings, database_url, backoff_seconds=0.01) as opened:
+        yield opened
+
+
+@pytest.fixture
+def source(client: PoliteClient, sandbox: SandboxServer) -> Iterator[PagesSource]:
+    yield PagesSource(client, sandbox.url)
     sandbox.clear_faults()
 
 
@@ -113,7 +119,7 @@ def blocked_hosts(connection: psycopg.Connection) -> int:
 
 
 def test_a_private_member_is_reported_and_the_others_are_read(
-    source: PagesSource, sandbox: SandboxServer, connection: psycopg.Connection
+    source: PagesSource, client: PoliteClient, sandbox: SandboxServer, connection: psycopg.Connection
 ) -> None:
     names = [member["username"] for member in sandbox.members()]
     sandbox.change(hide_member=[{"member": names[0]}])
@@ -123,6 +129,8 @@ def test_a_private_member_is_reported_and_the_others_are_read(
         assert names[0] not in str(caught.value)
     with pytest.raises(PrivateError):
         next(source.read_grid(names[0], "rated"))
+    with pytest.raises(PrivateError):
+        FeedSource(client, sandbox.url).read_feed(names[0])
     assert source.read_profile(names[1]).owner.lower() == names[1]
     assert blocked_hosts(connection) == 0
     sandbox.change(hide_member=[{"member": names[0], "status": None}])
