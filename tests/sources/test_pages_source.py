@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import get_args
 
 import pytest
@@ -44,8 +45,9 @@ def sandbox(world_size: GeneratedWorld) -> Iterator[SandboxServer]:
 
 
 @pytest.fixture
-def client(database_url: str) -> Iterator[PoliteClient]:
-    with PoliteClient.open(SETTINGS, database_url, backoff_seconds=0.01) as opened:
+def client(database_url: str, tmp_path: Path) -> Iterator[PoliteClient]:
+    settings = SETTINGS.model_copy(update={"home": tmp_path})
+    with PoliteClient.open(settings, database_url, backoff_seconds=0.01) as opened:
         yield opened
 
 
@@ -315,6 +317,19 @@ def test_a_slug_that_is_more_than_a_slug_is_never_asked_for(slug: str, source: P
 def test_a_histogram_elsewhere_is_not_fetched(path: str, source: PagesSource) -> None:
     with pytest.raises(LayoutChangedError):
         source.read_histogram(path)
+
+
+def test_a_page_that_cannot_be_read_is_kept_for_a_person_to_look_at(
+    client: PoliteClient, site: FakeSite, tmp_path: Path
+) -> None:
+    body = b'<div class="rating-histogram">ten levels, drawn otherwise</div>'
+    site.script("/csi/film/a-film/rating-histogram/", Answer(body=body))
+    with pytest.raises(LayoutChangedError, match="the page is kept at") as caught:
+        PagesSource(client, site.url).read_histogram("/csi/film/a-film/rating-histogram/")
+    [kept] = (tmp_path / "inspection").iterdir()
+    assert str(kept) in str(caught.value)
+    assert kept.name.startswith("histogram-")
+    assert kept.read_bytes() == body
 
 
 def grid_page(
