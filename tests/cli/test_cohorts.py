@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import psycopg
 import pytest
 from psycopg.types.json import Jsonb
 
+from almanac_pipeline.cli.cohort import definition_of, read_usernames
+from almanac_pipeline.errors import ConfigurationError
+from almanac_pipeline.warehouse.cohorts import validated_definition
 from tests.cli.conftest import Almanac
 
 NEEDING_A_COHORT = [
@@ -72,13 +76,19 @@ def test_the_only_cohort_need_not_be_named(almanac: Almanac, published: str) -> 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["friends"], "The cohort 'friends' is new: say who is in it with --seed or --member."),
+        (["friends"], "The cohort 'friends' is new: say who is in it with --seed, --followers, --member,"),
         (["friends", "--seed", "ann", "--member", "bob"], "Give either --seed or --member, not both."),
-        (["friends", "--member", "ann", "--include-seed"], "--include-seed needs --seed."),
+        (["friends", "--member", "ann", "--include-seed"], "--include-seed does not go with --member."),
+        (["friends", "--depth", "2"], "--depth needs one of --seed, --followers, --member, --list, --film."),
+        (["friends", "--followers", "ann", "--depth", "2"], "--depth does not go with --followers."),
+        (["friends", "--seed", "ann", "--depth", "4"], "depth is a whole number from 1 to 3, not 4."),
+        (["friends", "--list", "ann"], "--list is OWNER/SLUG, not 'ann'."),
+        (["friends", "--film", "heat", "--relation", "owner"], "relation is one of fans, members"),
+        (["friends", "--members-file", "nowhere.txt"], "nowhere.txt cannot be read: No such file"),
         (["My Friends", "--seed", "ann"], "'My Friends' cannot be a cohort's slug"),
         (["../friends", "--seed", "ann"], "'../friends' cannot be a cohort's slug"),
-        (["friends", "--seed", "ann/films"], "'ann/films' is not a user name."),
-        (["friends", "--member", "ann", "--member", "b ob"], "'b ob' is not a user name."),
+        (["friends", "--seed", "ann/films"], "seed: 'ann/films' is not a user name."),
+        (["friends", "--member", "ann", "--member", "b ob"], "usernames: 'b ob' is not a user name."),
     ],
 )
 def test_a_cohort_that_cannot_be_is_not_created(
@@ -86,6 +96,46 @@ def test_a_cohort_that_cannot_be_is_not_created(
 ) -> None:
     assert almanac("cohort", "build", *arguments).error.startswith(message)
     assert cohorts(empty) == []
+
+
+@pytest.mark.parametrize(
+    ("options", "definition"),
+    [
+        ({"--seed": "Ann"}, {"kind": "following", "seed": "ann", "depth": 1, "exclude": []}),
+        ({"--followers": "ann"}, {"kind": "followers", "seed": "ann", "include_self": False}),
+        ({"--list": "ann/list/best/"}, {"kind": "list", "owner": "ann", "list": "best", "relation": "owner"}),
+        ({"--film": "heat"}, {"kind": "film", "film": "heat", "relation": "fans", "max_members": 100}),
+        ({"--member": ["Bob", "ann"]}, {"kind": "usernames", "usernames": ["bob", "ann"]}),
+    ],
+)
+def test_each_way_to_say_who_is_in_a_circle_is_a_kind(
+    options: dict[str, Any], definition: dict[str, Any]
+) -> None:
+    meant = validated_definition(definition_of(options, {}) or {})
+    assert meant == meant | definition
+
+
+def test_a_curated_list_is_read_with_comments_headings_and_marks(tmp_path: Path) -> None:
+    curated = tmp_path / "critics.csv"
+    curated.write_bytes(b'\xef\xbb\xbfusername,why\r\nAnn,"sharp, fair"\r\n\r\n# former\r\n"bob" # kind\r\n')
+    assert read_usernames(curated) == ["ann", "bob"]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"ann\nhttps://example.org/bob\n", "line 2: 'https://example.org/bob' is not a user name"),
+        (b"# nobody\n", "names nobody"),
+        (b"\xff\xfe", "it is no UTF-8 text"),
+    ],
+)
+def test_a_curated_list_that_is_none_is_refused_with_the_line(
+    content: bytes, message: str, tmp_path: Path
+) -> None:
+    curated = tmp_path / "critics.txt"
+    curated.write_bytes(content)
+    with pytest.raises(ConfigurationError, match=message):
+        read_usernames(curated)
 
 
 def test_a_slug_does_not_change_its_meaning(almanac: Almanac, empty: str) -> None:

@@ -186,7 +186,8 @@ def test_every_asset_says_what_a_person_wants_to_know(job: MainJob) -> None:
         assert metadata["requests_count"] > 0, asset
         assert metadata["seconds"] > 0, asset
         preview = [value for label, value in metadata.items() if label.startswith(("latest_", "first_"))]
-        assert any(preview), asset
+        # Members have names only, which Dagster's event log must not hold.
+        assert any(preview) or asset == "raw/cohort_members", asset
     assert run.materialized["raw/ratings"]["stars"].startswith("![")
     assert "data:image/" in run.materialized["raw/ratings"]["stars"]
     for asset in run.materialized.keys() - asked.keys():
