@@ -1,15 +1,20 @@
-"""Pages per second of our grid parser, beside BeautifulSoup with lxml and beside selectolax alone.
+"""Pages per second of our grid parser, beside the bare parse, BeautifulSoup with lxml, and letterboxdpy.
 
-All three work on the same bytes in the same run, and BeautifulSoup extracts the same values, which
-is checked before anything is timed. Pages are the saved grids in ../shared where that folder is
-there, otherwise pages that this module writes. Run: python -m bench.parse_pages
+All work on the same bytes, and what they extract is compared before anything is timed. Ours and the
+floor, selectolax alone, take turns page by page, because both move with the machine's load.
+letterboxdpy brings a client that imitates browsers, so that it never enters the project's environment:
+it is installed into a folder of its own below the system's temporary one, and called there without
+network. Pages are the saved grids in ../shared where that folder is there, otherwise pages that this
+module writes. Run: python -m bench.parse_pages
 """
 
 from __future__ import annotations
 
 import json
 import re
-import statistics
+import subprocess
+import sys
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -19,11 +24,15 @@ from bs4 import BeautifulSoup, Tag
 from selectolax.lexbor import LexborHTMLParser
 
 from almanac_pipeline.sources.pages.parsers import parse_grid
+from almanac_pipeline.sources.records import FilmGrid
 
 FIXTURES = Path(__file__).resolve().parent.parent.parent / "shared" / "fixtures"
 FOLDERS = ("films-grid", "likes-films", "list", "watchlist")
-REPEATS = 7
-"""Medians of seven rounds move by less than 5 % on a busy two-core machine."""
+LETTERBOXDPY = "letterboxdpy==6.6.1"
+INSTALL_TIMEOUT_SECONDS = 180
+ROUNDS = 25
+SLOW_ROUNDS = 5
+"""Of so many rounds the quickest counts: whatever else the machine does can only make a round slower."""
 
 Row = tuple[str, str | None, int | None, str | None, str | None, float | None, bool]
 
@@ -35,27 +44,25 @@ def run() -> dict[str, Any]:
     pages = saved_pages()
     source = "saved pages" if pages else "generated pages"
     pages = pages or [generated_page(number) for number in range(4)]
-    items = 0
-    for body in pages:
-        ours = _ours(body)
-        if ours != _with_beautifulsoup(body):
+    grids = [parse_grid(body) for body in pages]
+    for body, grid in zip(pages, grids, strict=True):
+        if _ours(grid) != _with_beautifulsoup(body):
             raise AssertionError("the two extractions differ, so their times cannot be compared")
-        items += len(ours)
-    # The slow competitor runs over the pages once a round, the quick ones often enough to be measurable.
-    parser = _pages_per_second(pages, parse_grid, rounds=10)
-    bare = _pages_per_second(pages, LexborHTMLParser, rounds=10)
-    soup = _pages_per_second(pages, _with_beautifulsoup, rounds=1)
+    ours, bare = _seconds_in_turns(pages, parse_grid, LexborHTMLParser)
+    (soup,) = _seconds_in_turns(pages, _with_beautifulsoup, rounds=SLOW_ROUNDS, repeats=1)
     return {
         "name": "parse_pages",
         "source": source,
         "pages": len(pages),
-        "items": items,
+        "items": sum(len(grid.items) for grid in grids),
         "kilobytes_per_page": round(sum(map(len, pages)) / len(pages) / 1000, 1),
-        "parse_grid_pages_per_second": round(parser, 1),
-        "beautifulsoup_lxml_pages_per_second": round(soup, 1),
-        "selectolax_parse_only_pages_per_second": round(bare, 1),
-        "times_beautifulsoup_lxml": round(parser / soup, 1),
-        "share_of_selectolax_parse_only": round(parser / bare, 2),
+        "parse_grid_pages_per_second": round(len(pages) / sum(ours), 1),
+        "beautifulsoup_lxml_pages_per_second": round(len(pages) / sum(soup), 1),
+        "selectolax_parse_only_pages_per_second": round(len(pages) / sum(bare), 1),
+        "times_beautifulsoup_lxml": round(sum(soup) / sum(ours), 1),
+        "times_the_floor": round(sum(ours) / sum(bare), 2),
+        "times_the_floor_by_page": [round(a / b, 2) for a, b in zip(ours, bare, strict=True)],
+        "letterboxdpy": _beside_letterboxdpy(pages, grids, ours),
     }
 
 
@@ -93,21 +100,92 @@ def generated_page(number: int) -> bytes:
     ).encode()
 
 
-def _pages_per_second(pages: list[bytes], parse: Callable[[bytes], object], *, rounds: int) -> float:
-    seconds = []
-    for _ in range(REPEATS):
-        started = time.perf_counter()
+def _seconds_in_turns(
+    pages: list[bytes], *parsers: Callable[[bytes], object], rounds: int = ROUNDS, repeats: int = 10
+) -> list[list[float]]:
+    """Per parser the seconds of each page in its quickest round."""
+    seconds: list[list[float]] = [[] for _ in parsers]
+    for body in pages:
+        measured: list[list[float]] = [[] for _ in parsers]
         for _ in range(rounds):
-            for body in pages:
-                parse(body)
-        seconds.append(time.perf_counter() - started)
-    return rounds * len(pages) / statistics.median(seconds)
+            for parse, found in zip(parsers, measured, strict=True):
+                started = time.perf_counter()
+                for _ in range(repeats):
+                    parse(body)
+                found.append((time.perf_counter() - started) / repeats)
+        for found, quickest in zip(measured, seconds, strict=True):
+            quickest.append(min(found))
+    return seconds
 
 
-def _ours(body: bytes) -> list[Row]:
-    return [
-        (i.slug, i.title, i.release_year, i.uid, i.lid, i.rating, i.liked) for i in parse_grid(body).items
+def _beside_letterboxdpy(pages: list[bytes], grids: list[FilmGrid], ours: list[float]) -> dict[str, Any]:
+    """letterboxdpy's times on the pages from which it extracts what we do; or why there are none."""
+    with tempfile.TemporaryDirectory(prefix="almanac-bench-") as folder:
+        try:
+            answers = _run_letterboxdpy(Path(folder), pages)
+        except (OSError, subprocess.SubprocessError) as error:
+            said = str(getattr(error, "stderr", None) or error).strip().splitlines()
+            return {"version": LETTERBOXDPY, "unavailable": said[-1] if said else type(error).__name__}
+    seconds = [min(answer["seconds"]) for answer in answers]
+    same = [_theirs(answer["rows"]) == _shared_fields(g) for answer, g in zip(answers, grids, strict=True)]
+    theirs_total = sum(value for value, is_same in zip(seconds, same, strict=True) if is_same)
+    ours_total = sum(value for value, is_same in zip(ours, same, strict=True) if is_same)
+    return {
+        "version": LETTERBOXDPY,
+        "pages_read_alike": f"{sum(same)} of {len(pages)}",
+        "pages_per_second": round(sum(same) / theirs_total, 1) if theirs_total else None,
+        "times_letterboxdpy": round(theirs_total / ours_total, 1) if ours_total else None,
+    }
+
+
+def _run_letterboxdpy(folder: Path, pages: list[bytes]) -> list[dict[str, Any]]:
+    """Install it into `folder`, and have it read the pages there.
+
+    Raises:
+        OSError, SubprocessError: there is no uv, the index cannot be reached, or it failed.
+    """
+    uv, python = Path(sys.executable).with_name("uv"), folder / "venv" / "bin" / "python"
+    paths = [folder / f"{number}.html" for number in range(len(pages))]
+    for path, body in zip(paths, pages, strict=True):
+        path.write_bytes(body)
+    script = Path(__file__).with_name("letterboxdpy_pages.py")
+    commands = [
+        [uv, "venv", "--quiet", "--python", sys.executable, folder / "venv"],
+        [uv, "pip", "install", "--quiet", "--python", python, LETTERBOXDPY],
+        [python, script, *paths],
     ]
+    for command in commands:
+        done = subprocess.run(
+            command, check=True, capture_output=True, text=True, timeout=INSTALL_TIMEOUT_SECONDS
+        )
+    answers: list[dict[str, Any]] = json.loads(done.stdout)
+    return answers
+
+
+def _theirs(rows: list[list[Any]]) -> list[tuple[Any, ...]]:
+    """Its rows; of the pages of 2023 it gives paths for slugs."""
+    return [
+        (str(row[0]).removeprefix("/film/").rstrip("/"), *row[1:4], row[4] or None, row[5]) for row in rows
+    ]
+
+
+def _shared_fields(grid: FilmGrid) -> list[tuple[Any, ...]]:
+    """What letterboxdpy reads too: of a list's owner it does not read the ratings."""
+    return [
+        (
+            item.slug,
+            item.title,
+            item.release_year,
+            (item.uid or ":").split(":")[1],
+            item.rating if grid.page != "list" else None,
+            item.liked,
+        )
+        for item in grid.items
+    ]
+
+
+def _ours(grid: FilmGrid) -> list[Row]:
+    return [(i.slug, i.title, i.release_year, i.uid, i.lid, i.rating, i.liked) for i in grid.items]
 
 
 def _with_beautifulsoup(body: bytes) -> list[Row]:

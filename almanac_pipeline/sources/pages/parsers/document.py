@@ -52,8 +52,10 @@ _CHALLENGE_MARKS = re.compile(
 )
 _SERVER_FAULT = re.compile(r"\b5[0-9]{2}\b|bad gateway|service unavailable|gateway time-?out")
 _NO_SUCH_PAGE = re.compile(r"can.t find")
+# Others report that the site's own page for what is private jokes of Dr. Falken's classified files.
 _PRIVATE = re.compile(
-    r"\bprivate$|\b(?:account|profile|member|page|user)\b[^.]{0,40}\bprivate\b", re.IGNORECASE
+    r"\bprivate$|\b(?:account|profile|member|page|user)\b[^.]{0,40}\bprivate\b|\bfalken\b|\bclassified\b",
+    re.IGNORECASE,
 )
 _WHOLE_PAGE = re.compile(rb"<!doctype\s+html|<html[\s>]|<head[\s>]|<body[\s>]", re.IGNORECASE)
 _END = re.compile(rb"</html", re.IGNORECASE)

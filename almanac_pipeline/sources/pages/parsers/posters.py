@@ -309,13 +309,12 @@ def read_marks(marks: LexborNode) -> tuple[float | None, bool]:
     rating, liked = None, False
     nodes = list(marks.iter())
     for node in nodes:  # grows by what stands inside elements that are no marks themselves
-        written = (node.attrs.get("class") or "") if node.is_element_node else ""
-        names = written.split()
+        names = class_names(node) if node.is_element_node else []
         if "rating" in names:
             if "liked" in names:
                 liked = True
             elif rating is None:
-                rating = read_rating(node, written)
+                rating = read_rating(node, names)
         elif "icon-liked" in names or "liked-micro" in names:
             liked = liked or "icon-status-off" not in names
         elif node.first_child is not None:
@@ -323,15 +322,15 @@ def read_marks(marks: LexborNode) -> tuple[float | None, bool]:
     return rating, liked
 
 
-def read_rating(node: LexborNode, written: str) -> float | None:
-    """Stars of a rating element, from `rated-N` in the class as written, else from its glyphs.
+def read_rating(node: LexborNode, names: list[str]) -> float | None:
+    """Stars of a rating element, from `rated-N` among its classes, else from its glyphs.
 
     None for an empty one.
 
     Raises:
         LayoutChangedError: it says something else.
     """
-    half_star_count = rated_class(written)
+    half_star_count = rated_class(names)
     if half_star_count is not None:
         return _stars_or_raise(half_star_count)
     picture = node.css_first("svg[aria-label]")

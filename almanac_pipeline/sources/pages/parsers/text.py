@@ -22,7 +22,6 @@ _COUNT = re.compile(rf"[0-9]{{1,15}}|[0-9]{{1,3}}(?:{_GROUPING}[0-9]{{3}}){{1,4}
 _WHOLE_NUMBER = re.compile(r"[0-9]{1,15}")
 _SEPARATORS = re.compile(r"[^0-9]")
 _TRAILING_YEAR = re.compile(r"\s\(([0-9]{4})\)$")
-_RATED_CLASS = re.compile(r"(?:^|\s)rated-([0-9]{1,2})(?=\s|$)")
 _PAGE_NUMBER = re.compile(r"(?:/page/|[?&]page=)([0-9]{1,9})(?=[/?&#]|$)")
 _FILM_PATH = re.compile(r"(?:^|/)film/([^/?#]+)")
 _UNSTORABLE = re.compile(r"[\x00\ud800-\udfff]")
@@ -73,10 +72,14 @@ def half_stars(value: int) -> float | None:
     return value / 2 if value else None
 
 
-def rated_class(class_attribute: str) -> int | None:
+def rated_class(class_names: list[str]) -> int | None:
     """N of a class `rated-N`, in half stars."""
-    match = _RATED_CLASS.search(class_attribute)
-    return int(match[1]) if match else None
+    for name in class_names:
+        if name.startswith("rated-"):
+            number = int_of(name[6:])
+            if number is not None:
+                return number
+    return None
 
 
 def page_number(url: str) -> int | None:
