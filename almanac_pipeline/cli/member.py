@@ -79,8 +79,8 @@ def forget(
     name = _checked(name)
     if not yes:
         typer.confirm(
-            f"Everything that is stored of {name} is deleted for good. A circle made from whom they follow "
-            "ends. Go on?",
+            f"Everything that is stored of {name} is deleted for good. A circle made from whom they follow, "
+            "or from a list of theirs, ends. Go on?",
             abort=True,
         )
     settings = get_settings()
@@ -94,7 +94,7 @@ def forget(
         table.add_row("pages kept for inspection", f"{report.kept_pages_count:,}")
     console.print(table if table.row_count else f"Nothing was stored of {name}.", highlight=False)
     for slug in removed.ended_cohorts:
-        console.print(f"{slug} was made from whom {name} follows: it has no members and is archived.")
+        console.print(f"{slug} was made from {name}: it has no members any more and is archived.")
     failures = _rebuild(report.cohorts_to_build)
     console.print(
         f"{name} is forgotten. What remains: {removed.hashes_count} salted hashes, by which they are left "

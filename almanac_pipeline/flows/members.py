@@ -99,6 +99,7 @@ def sync_members(
     started = time.monotonic()
     with connect_to(database_url, autocommit=True) as connection:
         cohort = cohorts.get_cohort(connection, cohort_slug)
+        cohorts.require_active(cohort)
         definition = cohorts.validated_definition(cohort.definition)
         with (
             runs.scrape_run(database_url, cohort.cohort_id, "members", run_id) as run,

@@ -63,12 +63,16 @@ def create_cohort(
     """Create the cohort, or return it if it exists with the same definition (the label is updated).
 
     Raises:
-        ConfigurationError: slug or definition are malformed, or the slug belongs to another definition.
+        ConfigurationError: slug or definition are malformed, or the slug belongs to another definition
+            or to a cohort that has ended.
     """
     if not SLUG.fullmatch(slug):
         raise ConfigurationError(
             f"{slug!r} cannot be a cohort's slug: lower-case letters, digits, - and _, at most 63 of them."
         )
+    for known in list_cohorts(connection):
+        if known.slug == slug:
+            require_active(known)
     wanted = validated_definition(definition)
     with connection.transaction():
         seed = wanted.get("seed") or wanted.get("owner")
@@ -137,6 +141,18 @@ def get_cohort(connection: psycopg.Connection, slug: str) -> Cohort:
     if cohort is None:
         raise ConfigurationError(f"There is no cohort {slug}. Create it first.")
     return cohort
+
+
+def require_active(cohort: Cohort) -> None:
+    """Refuse a cohort that has ended.
+
+    Raises:
+        ConfigurationError: it has.
+    """
+    if cohort.status == "archived":
+        raise ConfigurationError(
+            f"The cohort {cohort.slug} has ended: who it was made from was forgotten. Choose another slug."
+        )
 
 
 def list_cohorts(connection: psycopg.Connection) -> list[Cohort]:

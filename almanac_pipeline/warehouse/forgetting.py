@@ -53,6 +53,9 @@ MESSAGES = (
 )
 """Texts that name nobody today; in a database of an earlier release they may."""
 
+ROOTS, NAME_LISTS = ("seed", "owner"), ("usernames", "exclude")
+"""Keys of cohort definitions that hold a name, or several."""
+
 WITHDRAWN = "withdrawn"
 """The input version of a publication that emptied a cohort's tables; the next build differs from it."""
 
@@ -64,7 +67,7 @@ class Forgotten:
     rows_by_table: Mapping[str, int]
     """Deleted or blanked rows; tables without any are left out."""
     ended_cohorts: tuple[str, ...]
-    """Slugs of cohorts that were made from whom this person follows, or from a list of theirs."""
+    """Slugs of cohorts that were made from this person's follows or list, or from this person alone."""
     named_cohorts: tuple[str, ...]
     """Slugs that contain the name; a slug cannot be changed."""
     hashes_count: int
@@ -265,7 +268,8 @@ def _clean_cohorts(
 ) -> dict[int, str]:
     """Take the names out of definitions and labels. Returns id and slug of the cohorts that end by it.
 
-    Who somebody follows is theirs as well: a cohort made from it keeps no member and is archived.
+    Who somebody follows or lists is theirs as well: a cohort made from it keeps no member and is
+    archived, as is one of which nobody is left.
     """
     ended: dict[int, str] = {}
     cohorts = connection.execute(
@@ -276,10 +280,10 @@ def _clean_cohorts(
     for cohort_id, slug, label, definition, is_seed in cohorts:
         cleaned = _without(definition, names)
         new_label = slug if quoted.search(label) else label
-        lost_root = any(cleaned[key] is None and value is not None for key, value in definition.items())
-        if not (is_seed or lost_root or cleaned != definition or new_label != label):
+        if not is_seed and cleaned == definition and new_label == label:
             continue
-        if is_seed or lost_root:
+        lost_root = any(cleaned.get(key) != definition.get(key) for key in ROOTS)
+        if is_seed or lost_root or cleaned.get("usernames") == []:
             ended[cohort_id] = slug
             rows["raw.cohort_members"] += connection.execute(
                 "delete from raw.cohort_members where cohort_id = %s", [cohort_id]
@@ -302,20 +306,15 @@ def _clean_cohorts(
     return ended
 
 
-def _without(value: Any, names: Collection[str]) -> Any:
-    """A part of a definition without these names: gone from lists, null elsewhere."""
-    if isinstance(value, list):
-        return [_without(item, names) for item in value if not _is_named(item, names)]
-    if isinstance(value, dict):
-        return {
-            key: None if key != "kind" and _is_named(item, names) else _without(item, names)
-            for key, item in value.items()
-        }
-    return value
+def _without(definition: Mapping[str, Any], names: Collection[str]) -> dict[str, Any]:
+    """The definition without these names: gone from lists, null where one person stands."""
 
+    def cleaned(key: str, value: Any) -> Any:
+        if key in NAME_LISTS:
+            return [name for name in value or () if name not in names]
+        return None if key in ROOTS and value in names else value
 
-def _is_named(value: Any, names: Collection[str]) -> bool:
-    return isinstance(value, str) and value.lower() in names
+    return {key: cleaned(key, value) for key, value in definition.items()}
 
 
 def _withdraw(connection: psycopg.Connection, cohort_ids: list[int], rows: Counter[str]) -> None:

@@ -11,7 +11,8 @@ import psycopg
 import pytest
 from psycopg.types.json import Jsonb
 
-from almanac_pipeline.errors import ForgottenError
+from almanac_pipeline.errors import ConfigurationError, ForgottenError
+from almanac_pipeline.warehouse.cohorts import create_cohort, get_cohort
 from almanac_pipeline.warehouse.connection import connect_to
 from almanac_pipeline.warehouse.dbt import BUILD_LOCK
 from almanac_pipeline.warehouse.forgetting import (
@@ -224,6 +225,36 @@ def test_a_circle_made_from_whom_they_follow_ends_and_others_lose_the_name(auto:
         ("far", "nn_seedling", "active", None, {"kind": "usernames", "usernames": ["nn_seed2", "friend"]}),
     ]
     assert auto.execute("select count(*) from raw.cohort_members").fetchone() == (0,)
+
+
+@pytest.mark.parametrize(
+    ("definition", "ends"),
+    [
+        ({"kind": "following", "seed": "nn_x"}, True),
+        ({"kind": "followers", "seed": "bob", "exclude": ["nn_x"]}, False),
+        ({"kind": "usernames", "usernames": ["nn_x", "bob"]}, False),
+        ({"kind": "usernames", "usernames": ["nn_x"]}, True),
+        ({"kind": "list", "owner": "nn_x", "list": "best"}, True),
+        ({"kind": "film", "film": "nn", "exclude": ["nn_x"]}, False),
+    ],
+)
+def test_no_kind_of_definition_keeps_the_name(
+    auto: psycopg.Connection, definition: dict[str, object], ends: bool
+) -> None:
+    create_cohort(auto, "circle", "Circle", definition)
+    forget(auto, "nn_x")
+    found = get_cohort(auto, "circle")
+    assert "nn_x" not in str(found.definition)
+    assert (found.status == "archived") is ends
+    if ends:
+        with pytest.raises(ConfigurationError, match="has ended"):
+            create_cohort(auto, "circle", "Circle", found.definition)
+
+
+def test_a_film_that_is_called_like_a_member_stays_in_a_definition(auto: psycopg.Connection) -> None:
+    create_cohort(auto, "circle", "Circle", {"kind": "film", "film": "nn_x"})
+    forget(auto, "nn_x")
+    assert get_cohort(auto, "circle").definition["film"] == "nn_x"
 
 
 def test_messages_of_an_earlier_release_lose_the_name(auto: psycopg.Connection) -> None:
