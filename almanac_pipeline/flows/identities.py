@@ -21,6 +21,7 @@ from almanac_pipeline.settings import Settings
 from almanac_pipeline.sources.protocol import Source
 from almanac_pipeline.sources.records import PersonSummary, ProfilePage
 from almanac_pipeline.warehouse import forgetting, members, opinions, staging
+from almanac_pipeline.warehouse.alerts import raise_alert
 from almanac_pipeline.warehouse.members import Member
 from almanac_pipeline.warehouse.opinions import Changes
 from almanac_pipeline.warehouse.runs import Run
@@ -66,11 +67,13 @@ def set_favorites(
     """
     stored = opinions.count_stored(connection, user_id, "favorites")
     if len(profile.favorites) < settings.shrink_guard_share * stored:
-        staging.mark_suspicious(connection, user_id, "profile")
-        raise RetriableError(
+        message = (
             f"The member's profile shows {len(profile.favorites)} favourites where {stored} are stored; "
             "nothing was changed. If that is right, run once with a lower ALMANAC_SHRINK_GUARD_SHARE."
         )
+        staging.mark_suspicious(connection, user_id, "profile")
+        raise_alert(connection, "suspicious", f"member {user_id} profile", message, user_id=user_id)
+        raise RetriableError(message)
     return opinions.merge_favorites(
         connection, user_id, profile.favorites, source=source.name, run_id=run.run_id
     )
