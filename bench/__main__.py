@@ -14,7 +14,15 @@ import platform
 import sys
 import time
 
-BENCHMARKS = ["parse_pages", "load_rows", "statistics", "sync_members", "replay", "demo_stages"]
+BENCHMARKS = [
+    "parse_pages",
+    "load_rows",
+    "import_export",
+    "statistics",
+    "sync_members",
+    "replay",
+    "demo_stages",
+]
 
 
 def main() -> None:

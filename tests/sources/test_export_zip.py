@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from datetime import UTC, date, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -128,8 +129,8 @@ def test_a_repeated_film_counts_with_its_newest_row() -> None:
 def test_missing_files_are_none_and_empty_ones_are_empty() -> None:
     export = parse({"ratings.csv": exports.ratings(), "likes/films.csv": exports.films()})
     assert (export.ratings, export.likes) == ((), ())
-    assert export.watched is export.watchlist is export.favorites is export.diary is export.lists is None
-    assert export.username is None
+    parts = (export.watched, export.watchlist, export.favorites, export.diary, export.lists, export.username)
+    assert set(parts) == {None}
 
 
 def test_of_the_profile_only_three_columns_are_kept() -> None:
@@ -140,7 +141,7 @@ def test_of_the_profile_only_three_columns_are_kept() -> None:
 # -- the diary ---------------------------------------------------------------------------------------
 
 
-def one_viewing(files: dict[str, str | bytes], **cells: object) -> tuple[str | None, str]:
+def one_viewing(files: dict[str, str | bytes], **cells: Any) -> tuple[str | None, str]:
     rows = exports.diary(exports.viewing(1, "eA", "2026-01-01", **cells))
     [viewing] = parse(files | {"diary.csv": rows}).diary or ()
     return viewing.film.identity if viewing.film else None, viewing.film_match
@@ -216,11 +217,11 @@ def test_whose_it_is_stands_in_the_profile_else_in_the_name_of_the_file() -> Non
 HUGE = (*exports.film(1), "", "", "x" * 200_000, "", "")
 
 
-def one_film(**cells: object) -> str:
+def one_film(**cells: Any) -> str:
     return exports.table(exports.FILM, exports.film(1, **cells))
 
 
-BAD_ROWS = {
+BAD_ROWS: dict[str, tuple[str, str | bytes, str]] = {
     "no number": ("ratings.csv", exports.ratings((1, 3), (2, "not-a-number")), "ratings.csv, row 3:"),
     "no half": ("ratings.csv", exports.ratings((1, 4.3)), "ratings.csv, row 2:"),
     "too high": ("ratings.csv", exports.ratings((1, 5.5)), "ratings.csv, row 2:"),
