@@ -28,6 +28,7 @@ FEW = 5
 NO_TOKEN = (
     "No TMDB token (ALMANAC_TMDB_TOKEN): films have what their page says; overviews and casts are missing."
 )
+NO_PAGES = "Pages of films may not be fetched: films have what TMDB says, where their TMDB id is known."
 
 
 class Titles(Protocol):
@@ -66,6 +67,8 @@ def enrich_films(
 ) -> FilmsReport:
     """Read the pages of films that are new to us and ask TMDB about them. No `tmdb`: pages only.
 
+    Where pages may not be fetched, TMDB alone, about films whose id there is known.
+
     Films are stored in batches; what is stored when the process is killed is not asked for again.
 
     Raises:
@@ -75,7 +78,10 @@ def enrich_films(
     started = time.monotonic()
     with connect_to(database_url, autocommit=True) as connection:
         cohort = cohorts.get_cohort(connection, cohort_slug)
-        due = enrichment.films_due(connection, cohort.cohort_id, with_tmdb=tmdb is not None)
+        with_pages = source.permits("film")
+        due = enrichment.films_due(
+            connection, cohort.cohort_id, with_tmdb=tmdb is not None, with_pages=with_pages
+        )
         known_count = enrichment.count_fetched(connection, cohort.cohort_id)
     with (
         runs.enrichment_run(database_url, cohort.cohort_id, "films", run_id) as run,
@@ -116,7 +122,7 @@ def enrich_films(
         requests_count=run.requests_count,
         cache_hits_count=run.cache_hits_count,
         seconds=time.monotonic() - started,
-        notes=() if tmdb is not None else (NO_TOKEN,),
+        notes=(*(() if tmdb is not None else (NO_TOKEN,)), *(() if with_pages else (NO_PAGES,))),
         preview=preview,
         failures=tuple(str(error) for error in errors[:5]),
     )
@@ -127,7 +133,7 @@ def fetch_film(film: DueFilm, source: Source, tmdb: Titles | None, pool: Connect
     requests, page = 0, None
     try:
         key = (film.tmdb_media_type, film.tmdb_id)
-        if film.needs_page:
+        if film.needs_page and film.slug is not None:
             requests += 1
             page = source.read_film(film.slug)
             require_same_film(film, page)

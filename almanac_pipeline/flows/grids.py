@@ -1,32 +1,21 @@
-"""Reads one member's grid page by page: plan, stage, audit, merge. Shared by ratings and likes."""
+"""Reads one of a member's grids page by page: stage, audit, merge. Which grid, `routes` decides."""
 
 from __future__ import annotations
 
 import threading
-from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from typing import Literal
 
 import psycopg
 
-from almanac_pipeline.errors import (
-    AlmanacError,
-    ForgottenError,
-    LayoutChangedError,
-    NotFoundError,
-    PermanentError,
-    RetriableError,
-    WrongPageError,
-)
-from almanac_pipeline.flows.workers import StoppedError, in_parallel
-from almanac_pipeline.progress import track
+from almanac_pipeline.errors import AlmanacError, LayoutChangedError, RetriableError, WrongPageError
+from almanac_pipeline.flows.workers import StoppedError
 from almanac_pipeline.settings import Settings
 from almanac_pipeline.sources.protocol import Grid, Source
 from almanac_pipeline.sources.records import FilmGrid
-from almanac_pipeline.warehouse import members, opinions, runs, staging
-from almanac_pipeline.warehouse.connection import connection_pool
-from almanac_pipeline.warehouse.members import Member
+from almanac_pipeline.warehouse import alerts, opinions, staging
+from almanac_pipeline.warehouse.member_state import MemberState
 from almanac_pipeline.warehouse.opinions import Changes
 from almanac_pipeline.warehouse.runs import Run
 from almanac_pipeline.warehouse.staging import GridSubject, Mode, ScrapeState, StagedSummary
@@ -34,29 +23,75 @@ from almanac_pipeline.warehouse.staging import GridSubject, Mode, ScrapeState, S
 # The site's stated totals were seen to differ by one from what its pages show.
 TOTAL_TOLERANCE = 1
 
-Outcome = Literal["full", "incremental", "unchanged", "skipped", "busy", "failed"]
-
-
-@dataclass(frozen=True, slots=True)
-class GridKind:
-    """The two grids that tell one kind of opinion: everything, and newest first."""
-
-    subject: GridSubject
-    full_grid: Grid
-    full_part: Literal["rated", "likes_unrated"]
-    newest_grid: Grid
-    newest_part: Literal["rated", "likes"]
+_SUBJECTS: dict[Grid, GridSubject] = {
+    "rated": "ratings",
+    "rated_by_date": "ratings",
+    "likes": "likes",
+    "likes_unrated": "likes",
+}
+_PARTS: dict[Grid, Literal["rated", "likes", "likes_unrated"]] = {
+    "rated": "rated",
+    "rated_by_date": "rated",
+    "likes": "likes",
+    "likes_unrated": "likes_unrated",
+}
+_NEWEST_PARTS: dict[GridSubject, Literal["rated", "likes"]] = {"ratings": "rated", "likes": "likes"}
 
 
 @dataclass(frozen=True, slots=True)
 class MemberRead:
-    """What came of one member."""
+    """What came of reading one thing of one member."""
 
-    outcome: Outcome
+    outcome: Literal["full", "incremental", "unchanged", "failed"]
     requests: int = 0
     rows_seen: int = 0
     changes: Changes = field(default_factory=Changes)
     errors: tuple[AlmanacError, ...] = ()
+    pages: int = 0
+    has_gap: bool = False
+    """A feed did not reach back to what was read before."""
+
+
+@dataclass(slots=True)
+class Reading:
+    """What a step of a member's route needs, and its counts so far, which stand also where it fails."""
+
+    connection: psycopg.Connection
+    settings: Settings
+    run: Run
+    member: MemberState
+    stopping: threading.Event
+    """Set where another member met a fatal error."""
+    requests: int = 0
+    pages: int = 0
+    rows_seen: int = 0
+
+    def asks(self) -> None:
+        """Count a request, or stop before it where the run has failed.
+
+        Raises:
+            StoppedError: it has.
+        """
+        if self.stopping.is_set():
+            raise StoppedError("Stopped, because another member met a fatal error.")
+        self.requests += 1
+
+    def got(self, rows_count: int) -> None:
+        """Count a page that came."""
+        self.pages += 1
+        self.rows_seen += rows_count
+
+    def ended(
+        self,
+        outcome: Literal["full", "incremental", "unchanged"],
+        changes: Changes | None = None,
+        *,
+        has_gap: bool = False,
+    ) -> MemberRead:
+        """What came of it."""
+        return MemberRead(
+            outcome, self.requests, self.rows_seen, changes or Changes(), pages=self.pages, has_gap=has_gap
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,137 +104,67 @@ class _Pages:
     has_moved: bool = False
 
 
-@dataclass(slots=True)
-class _Reader:
-    """What reading one member takes, so that the steps need not pass it along, and its counts."""
-
-    connection: psycopg.Connection
-    source: Source
-    settings: Settings
-    run: Run
-    kind: GridKind
-    stopping: threading.Event
-    requests: int = 0
-    rows_seen: int = 0
-
-    def pages(self, username: str, grid: Grid, first_page: int) -> Iterator[FilmGrid]:
-        """The source's pages, each request counted, also one that fails."""
-        pages = self.source.read_grid(username, grid, first_page=first_page)
-        while True:
-            if self.stopping.is_set():
-                raise StoppedError("Stopped, because another member met a fatal error.")
-            self.requests += 1
-            page = next(pages, None)
-            if page is None:
-                return
-            self.rows_seen += len(page.items)
-            yield page
-
-
-def read_members(
-    database_url: str,
-    settings: Settings,
-    cohort_members: list[Member],
-    task: str,
-    read: Callable[[psycopg.Connection, Member, threading.Event, bool], MemberRead],
-) -> list[tuple[Member, MemberRead]]:
-    """Call `read(connection, member, stopping, wait)` for every member, each thread on its own connection.
-
-    A member that another run is reading just now comes again at the end, and is waited for then.
-    """
-    results: list[tuple[Member, MemberRead]] = []
-    with (
-        connection_pool(database_url, settings.http_workers) as pool,
-        track(task, len(cohort_members)) as progress,
-    ):
-        todo = cohort_members
-        for wait in (False, True):
-
-            def work(member: Member, stopping: threading.Event, wait: bool = wait) -> MemberRead:
-                try:
-                    with pool.connection() as connection:
-                        return read(connection, member, stopping, wait)
-                except ForgottenError:
-                    return MemberRead("skipped")
-
-            busy = []
-            for member, result in in_parallel(work, todo, settings.http_workers):
-                if result.outcome == "busy":
-                    busy.append(member)
-                else:
-                    results.append((member, result))
-                    progress.advance()
-            todo = busy
-    return results
-
-
-def add_to_run(run: Run, results: list[MemberRead]) -> Counter[Outcome]:
-    """Add what came of the members to the run's counts; returns how many had which outcome."""
-    for result in results:
-        run.members_count += result.outcome not in ("skipped", "failed")
-        run.pages_count += result.requests
-        run.requests_count += result.requests
-        run.rows_seen += result.rows_seen
-        run.rows_changed += result.changes.added + result.changes.changed + result.changes.restored
-        run.rows_removed += result.changes.removed
-        run.failures_count += len(result.errors)
-    return Counter(result.outcome for result in results)
-
-
-def sync_grid(
-    connection: psycopg.Connection,
-    source: Source,
-    settings: Settings,
-    run: Run,
-    member: Member,
-    kind: GridKind,
-    stopping: threading.Event,
-    *,
-    full: bool = False,
-) -> MemberRead:
+def sync_grid(reading: Reading, source: Source, grid: Grid, mode: Mode) -> MemberRead:
     """Bring one member's opinions of one kind up to date. The caller holds the member's lock.
 
-    Errors that concern this member only are recorded and returned; all others are raised.
+    Raises:
+        AlmanacError: a page could not be read, or what was read is not to be believed: nothing was merged.
     """
-    state = staging.read_state(connection, member.user_id, kind.subject)
-    if state.last_success_at is not None and state.last_success_at > run.started_at:
-        return MemberRead("skipped")  # another run finished this member after we began
-    plan = plan_read(kind, state, source, settings, full=full)
-    if plan is None:
-        return MemberRead("skipped")
-    grid, mode = plan
-    reader = _Reader(connection, source, settings, run, kind, stopping)
-    try:
-        return _read_and_merge(reader, member, state, grid, mode)
-    except (RetriableError, PermanentError) as error:
-        return failed(connection, run, member, kind.subject, error, reader.requests)
-
-
-def failed(
-    connection: psycopg.Connection,
-    run: Run,
-    member: Member,
-    page_kind: str,
-    error: AlmanacError,
-    requests: int,
-) -> MemberRead:
-    """Record that a member could not be read. Memberships and opinions stay as they are."""
-    if isinstance(error, NotFoundError):
-        members.mark_deleted(connection, member.user_id)
-    runs.record_failure(connection, run, page_kind, error, user_id=member.user_id)
-    return MemberRead("failed", requests, errors=(error,))
-
-
-def plan_read(
-    kind: GridKind, state: ScrapeState, source: Source, settings: Settings, *, full: bool
-) -> tuple[Grid, Mode] | None:
-    """Which grid to read in which mode; None where nothing is permitted or due."""
-    if not full and state.last_full_at is not None:
-        if source.permits(kind.newest_grid):
-            return kind.newest_grid, "incremental"
-        if not state.full_is_older_than(settings.full_read_max_age_hours):
-            return None
-    return (kind.full_grid, "full") if source.permits(kind.full_grid) else None
+    connection, user_id = reading.connection, reading.member.user_id
+    subject, part = _SUBJECTS[grid], _PARTS[grid]
+    state = reading.member.state(subject)
+    pages = _read_pages(reading, source, grid, mode, state.resume_page(mode))
+    if pages.has_moved:
+        # The list changed between two pages, or since the checkpoint: once more from the start.
+        pages = _read_pages(reading, source, grid, mode, 1)
+    if not pages.has_news:
+        if reading.pages > 1:
+            staging.discard_staged(connection, user_id, subject)
+        opinions.record_unchanged(connection, user_id, subject)
+        return reading.ended("unchanged")
+    reason = None
+    if pages.has_moved:
+        reason = "the list kept changing while it was read"
+    elif pages.complete:
+        stored = opinions.count_stored(connection, user_id, part)
+        counts, whole_count = set[int](), None
+        if part == "rated":
+            # Of the profile, which is read before a full reading.
+            whole_count = reading.member.listed_films_count
+            if reading.member.stated_ratings_count is not None:
+                counts.add(reading.member.stated_ratings_count)
+        elif part == "likes_unrated" and pages.stated_total is not None:
+            # The page of unrated likes may state the number of all likes.
+            counts.add(pages.stated_total - opinions.count_stored(connection, user_id, "likes") + stored)
+        reason = audit(
+            staging.summarise_staged(connection, user_id, subject),
+            pages.stated_total,
+            stored,
+            reading.settings.shrink_guard_share,
+            other_counts=counts,
+            whole_count=whole_count,
+        )
+    if reason is not None:
+        message = f"{grid}: {reason}."
+        with connection.transaction():
+            staging.discard_staged(connection, user_id, subject)
+            staging.mark_suspicious(connection, user_id, subject)
+            alerts.raise_alert(
+                connection, "suspicious", f"member {user_id} {subject}", message, user_id=user_id
+            )
+        raise RetriableError(message)
+    changes = opinions.merge_staged(
+        connection,
+        user_id,
+        subject,
+        part,
+        complete=pages.complete,
+        observed=state.last_full_at is not None,
+        source=source.name,
+        run_id=reading.run.run_id,
+        stated_total=pages.stated_total,
+    )
+    return reading.ended(mode, changes)
 
 
 def audit(
@@ -208,23 +173,38 @@ def audit(
     stored_count: int,
     guard_share: float,
     *,
-    filtered_out_count: int = 0,
+    other_counts: Collection[int] = (),
+    whole_count: int | None = None,
 ) -> str | None:
     """Why a complete snapshot is not to be believed; None if it is. Pure.
 
-    `stored_count` is how many opinions of the same part are stored. `filtered_out_count` is how
-    many the grid leaves out although the page may count them in its total.
+    `stored_count` is how many opinions of the same part are stored. What the grid states as its
+    total may be the number of what it shows, or that of the list of which it shows a part. So it is
+    one claim among others: `other_counts` are what other pages say that there are, and
+    `whole_count` what they say that the list holds. Where the total is that of the list, it is
+    silent about what was shown, and every page but the last has to be full instead.
     """
-    totals = (stated_total, stated_total - filtered_out_count) if stated_total is not None else ()
-    if totals and min(abs(staged.items_count - total) for total in totals) > TOTAL_TOLERANCE:
-        return f"{staged.items_count} films were shown where the page states {stated_total}"
-    if staged.films_count != staged.items_count:
-        return f"{staged.items_count - staged.films_count} films were shown twice"
+    shown = staged.items_count
+    claims = [*other_counts, *([stated_total] if stated_total is not None else [])]
+    if claims and min(abs(shown - claim) for claim in claims) > TOTAL_TOLERANCE:
+        is_of_the_list = (
+            stated_total is not None
+            and whole_count is not None
+            and not other_counts
+            and shown <= stated_total
+            and abs(stated_total - whole_count) <= TOTAL_TOLERANCE
+        )
+        if not is_of_the_list:
+            return f"{shown} films were shown where the page states {stated_total}"
+        if staged.short_pages_count:
+            return f"{staged.short_pages_count} pages before the last one were not full"
+    if staged.films_count != shown:
+        return f"{shown - staged.films_count} films were shown twice"
     if staged.pages_count != staged.last_page:
         return f"{staged.last_page - staged.pages_count} pages are missing"
-    if staged.items_count < guard_share * stored_count:
+    if shown < guard_share * stored_count:
         return (
-            f"only {staged.items_count} films were shown where {stored_count} are stored; nothing was "
+            f"only {shown} films were shown where {stored_count} are stored; nothing was "
             "changed. If that is right, run once with a lower ALMANAC_SHRINK_GUARD_SHARE"
         )
     return None
@@ -236,102 +216,77 @@ def require_owner(username: str, owner: str | None) -> None:
     Raises:
         WrongPageError: the owner is not `username`.
     """
-    if owner is None or owner.lower() != username:
-        raise WrongPageError(f"Asked for a page of {username}, got one of {owner or 'nobody'}.")
+    if owner is None or owner.lower() != username.lower():
+        raise WrongPageError(f"A page came that is {'nobody' if owner is None else 'another member'}'s.")
 
 
-def _read_and_merge(
-    reader: _Reader, member: Member, state: ScrapeState, grid: Grid, mode: Mode
-) -> MemberRead:
-    connection, kind = reader.connection, reader.kind
-    part = kind.full_part if mode == "full" else kind.newest_part
-    first_page = state.resume_page(mode)
-    pages = _read_pages(reader, member, state, grid, mode, first_page)
-    if pages.has_moved:
-        # The list changed between two pages, or since the checkpoint: once more from the start.
-        pages = _read_pages(reader, member, state, grid, mode, 1)
-    if not pages.has_news:
-        opinions.record_unchanged(connection, member.user_id, kind.subject)
-        return MemberRead("unchanged", reader.requests, reader.rows_seen)
-    reason = None
-    if pages.has_moved:
-        reason = "the list kept changing while it was read"
-    elif pages.complete:
-        stored = opinions.count_stored(connection, member.user_id, part)
-        # The page of unrated likes may state the number of all likes.
-        all_likes = opinions.count_stored(connection, member.user_id, "likes")
-        reason = audit(
-            staging.summarise_staged(connection, member.user_id, kind.subject),
-            pages.stated_total,
-            stored,
-            reader.settings.shrink_guard_share,
-            filtered_out_count=all_likes - stored if part == "likes_unrated" else 0,
-        )
-    if reason is not None:
-        staging.discard_staged(connection, member.user_id, kind.subject)
-        staging.mark_suspicious(connection, member.user_id, kind.subject)
-        raise RetriableError(f"{member.username}, {grid}: {reason}.")
-    changes = opinions.merge_staged(
-        connection,
-        member.user_id,
-        kind.subject,
-        part,
-        complete=pages.complete,
-        observed=state.last_full_at is not None,
-        source=reader.source.name,
-        run_id=reader.run.run_id,
-        stated_total=pages.stated_total,
-    )
-    return MemberRead(mode, reader.requests, reader.rows_seen, changes)
+def _read_pages(reading: Reading, source: Source, grid: Grid, mode: Mode, first_page: int) -> _Pages:
+    """Read and stage from `first_page` on, until the end or until nothing newer can come.
 
-
-def _read_pages(
-    reader: _Reader, member: Member, state: ScrapeState, grid: Grid, mode: Mode, first_page: int
-) -> _Pages:
-    """Read and stage from `first_page` on, until the end or until nothing newer can come."""
-    connection, kind, user_id = reader.connection, reader.kind, member.user_id
+    Newest first, nothing newer comes behind the first film whose rating (or like) is stored
+    already. The page that shows it is the last one, and `overlap_pages` more; unless the total
+    says that something is missing, which only the rest of the list can tell.
+    """
+    connection, user_id, subject = reading.connection, reading.member.user_id, _SUBJECTS[grid]
+    state, settings = reading.member.state(subject), reading.settings
     stated_total = state.stated_total if first_page > 1 else None
+    has_news = first_page > 1
+    last_needed: int | None = None
     number = first_page
-    for page in reader.pages(member.username, grid, first_page):
-        _require_sound(page, member, kind, number)
+    for page in _counted(reading, source.read_grid(reading.member.username, grid, first_page=first_page)):
+        _require_sound(page, reading.member, subject, number)
         if number > 1 and page.total != stated_total:
             return _Pages(page.total, complete=False, has_moved=True)
         # An empty list states no total.
         stated_total = page.total if page.items or number > 1 else page.total or 0
-        known = 0
+        is_last = page.next_page is None
         if mode == "incremental":
-            comparison = opinions.compare_page(connection, user_id, kind.newest_part, page.items)
-            known = comparison.known
-            if number == 1 and comparison.same == len(page.items):
-                stored = opinions.count_stored(connection, user_id, kind.newest_part)
-                if agrees(stated_total, stored, state, reader.settings):
+            comparison = opinions.compare_page(connection, user_id, _NEWEST_PARTS[subject], page.items)
+            has_news = has_news or comparison.same < len(page.items)
+            if comparison.known and last_needed is None:
+                last_needed = number + settings.overlap_pages
+            if not has_news and (is_last or number > settings.overlap_pages):
+                stored = opinions.count_stored(connection, user_id, _NEWEST_PARTS[subject])
+                if agrees(stated_total, stored, state, settings):
                     return _Pages(stated_total, complete=False, has_news=False)
-        staging.stage_page(connection, user_id, kind.subject, mode, number, page.items, stated_total)
-        if page.next_page is None:
+        staging.stage_page(connection, user_id, subject, mode, number, page.items, stated_total)
+        if is_last:
             return _Pages(stated_total, complete=True)
-        if known:
-            expected = opinions.count_after_merge(connection, user_id, kind.subject, kind.newest_part)
-            if agrees(stated_total, expected, state, reader.settings):
+        if last_needed is not None and number >= last_needed:
+            expected = opinions.count_after_merge(connection, user_id, subject, _NEWEST_PARTS[subject])
+            if agrees(stated_total, expected, state, settings):
                 return _Pages(stated_total, complete=False)
-        number = page.next_page
-    raise RetriableError(f"{member.username}, {grid}: page {number} was announced but did not come.")
+        number += 1
+    raise RetriableError(f"{grid}: page {number} was announced but did not come.")
+
+
+def _counted(reading: Reading, pages: Iterator[FilmGrid]) -> Iterator[FilmGrid]:
+    """The source's pages, each request counted, also one that fails."""
+    while True:
+        reading.asks()
+        page = next(pages, None)
+        if page is None:
+            return
+        reading.got(len(page.items))
+        yield page
 
 
 def agrees(stated_total: int | None, stored_count: int, state: ScrapeState, settings: Settings) -> bool:
-    """Whether the site counts as many opinions as we will have stored.
+    """Whether the site counts as many opinions as we will have stored, as far as its total tells.
 
     Where the site's count was off when everything was read, that surplus is forgiven, but only
-    for as long as that reading is recent: it may have been our mistake.
+    for as long as that reading is recent: it may have been our mistake. A surplus of many is the
+    total of a longer list, which grows without a rating: it tells nothing, as if none was stated.
     """
     is_old = state.full_is_older_than(settings.full_read_max_age_hours)
-    if stated_total is None:
+    if stated_total is None or state.stated_surplus > TOTAL_TOLERANCE:
         return not is_old
     return stated_total - (0 if is_old else state.stated_surplus) == stored_count
 
 
-def _require_sound(page: FilmGrid, member: Member, kind: GridKind, number: int) -> None:
+def _require_sound(page: FilmGrid, member: MemberState, subject: GridSubject, number: int) -> None:
     require_owner(member.username, page.owner)
     if page.next_page is not None and page.next_page != number + 1:
-        raise LayoutChangedError(f"Page {number} of {member.username} is followed by {page.next_page}.")
-    if kind.subject == "ratings" and any(item.rating is None for item in page.items):
-        raise LayoutChangedError(f"Page {number} of {member.username}'s ratings shows films without stars.")
+        raise LayoutChangedError(f"Page {number} of a member's {subject} is followed by {page.next_page}.")
+    if subject == "ratings" and any(item.rating is None for item in page.items):
+        raise LayoutChangedError(f"Page {number} of a member's ratings shows films without stars.")

@@ -33,12 +33,16 @@ class HistogramsReport:
     preview: tuple[HistogramPreview, ...]
     failures: tuple[str, ...]
     """The first few reasons."""
+    notes: tuple[str, ...]
+
+
+NO_PAGES = "Pages may not be fetched: what the whole site thinks of the films is not known."
 
 
 def refresh_histograms(
     database_url: str, settings: Settings, source: Source, cohort_slug: str, run_id: str | None = None
 ) -> HistogramsReport:
-    """Read the histograms that are missing or old. Only changed counts are written.
+    """Read the histograms that are missing or old, where pages may be. Only changed counts are written.
 
     Raises:
         BlockedError, PausedError, ConfigurationError: at once, for the whole run.
@@ -47,7 +51,12 @@ def refresh_histograms(
     started = time.monotonic()
     with connect_to(database_url, autocommit=True) as connection:
         cohort = cohorts.get_cohort(connection, cohort_slug)
-        due = enrichment.histograms_due(connection, cohort.cohort_id, settings.histogram_max_age_days)
+        is_permitted = source.permits("histogram")
+        due = (
+            enrichment.histograms_due(connection, cohort.cohort_id, settings.histogram_max_age_days)
+            if is_permitted
+            else []
+        )
         known_count = enrichment.count_histograms(connection, cohort.cohort_id)
     changed_count = 0
     with (
@@ -91,4 +100,5 @@ def refresh_histograms(
         seconds=time.monotonic() - started,
         preview=preview,
         failures=tuple(str(error) for error in errors[:5]),
+        notes=() if is_permitted else (NO_PAGES,),
     )

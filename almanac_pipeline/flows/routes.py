@@ -8,18 +8,22 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Literal, Protocol
 
 from almanac_pipeline.settings import Settings
 from almanac_pipeline.sources.pages.source import PAGE_SIZES
 from almanac_pipeline.sources.policy import fresh_minutes
-from almanac_pipeline.sources.protocol import Grid, PageClass, Source
+from almanac_pipeline.sources.protocol import PageClass, Source
 from almanac_pipeline.sources.records import Feed
 from almanac_pipeline.warehouse.member_state import MemberState
 from almanac_pipeline.warehouse.staging import Mode, ScrapeState
 
 MEMBER_PAGES: tuple[PageClass, ...] = ("profile", "rated", "rated_by_date", "likes", "likes_unrated")
 """The kinds of pages that a route may lead over."""
+
+# What a profile counts is compared with pages that are read at most this much later.
+COUNTS_MAX_AGE_HOURS = 1.0
 
 StepKind = Literal["profile", "rated", "rated_by_date", "feed", "likes", "likes_unrated"]
 
@@ -59,10 +63,8 @@ class Route:
     member: MemberState
     steps: tuple[Step, ...]
     reasons: tuple[str, ...]
-
-    def step(self, *kinds: StepKind) -> Step | None:
-        """The step that reads one of these, if the route has it."""
-        return next((step for step in self.steps if step.reads in kinds), None)
+    is_nowhere: bool = False
+    """Nothing of the member may ever be fetched under the present settings."""
 
     @property
     def requests_min(self) -> int:
@@ -99,115 +101,121 @@ def plan_route(
     *,
     full: bool = False,
     ratings_are_read: bool = False,
+    began_at: datetime | None = None,
 ) -> Route:
     """How this member is to be synced now. With `full`, everything that is permitted.
 
-    `ratings_are_read` says that the state is the one after the ratings were read, so that it is
-    known whether they had news; before that the likes are a step that may turn out to be needless.
+    What was read within the freshness window, or by another run since this one began, is not read
+    again. `ratings_are_read` says that the state is the one after the ratings were read, so that it
+    is known whether they had news; before that the likes are a step that may turn out needless.
     """
-    ratings, why_ratings = _ratings_step(member, may, settings, full)
-    feed, why_feed = _feed_step(member, may, settings, full, ratings)
-    before = [step for step in (_profile_step(member, may, settings, full, ratings), ratings, feed) if step]
-    likes, why_likes = _likes_step(
-        member, may, settings, full, may_be_needless=bool(before) and not ratings_are_read
-    )
-    steps = (*before, *([likes] if likes else []))
-    return Route(member, steps, tuple(filter(None, (why_ratings, why_feed, why_likes))))
+    return _Planner(member, may, settings, full, ratings_are_read, began_at).plan()
 
 
-def _ratings_step(
-    member: MemberState, may: Permissions, settings: Settings, full: bool
-) -> tuple[Step | None, str]:
-    state = member.state("ratings")
-    if not may.pages & {"rated", "rated_by_date"}:
-        has_feed = may.feed and member.feed_opted_in_at is not None
-        return None, "" if has_feed else "no page and no feed of theirs may be fetched: import an export"
-    if not full and _is_fresh(state, settings):
-        return None, "ratings were read a moment ago"
-    is_old = state.full_is_older_than(settings.full_read_max_age_hours)
-    by_date = "rated_by_date" in may.pages
-    pages = _pages_of(_known_ratings(member))
-    if full:
-        why = "everything, as asked for"
-    elif state.last_full_at is None:
-        why = "everything, for the first time"
-    elif state.suspicious_at is not None:
-        why = "everything, because the last answer was not to be believed"
-    elif by_date and not (is_old and state.stated_surplus):
-        least = min(1 + settings.overlap_pages, pages or 1)
-        return Step("rated_by_date", "incremental", least, pages), "newest ratings until one is known"
-    elif is_old:
-        why = "all ratings, because they were last read in full too long ago"
-    elif _feed_has_gap(member):
-        why = "all ratings, because the feed no longer reaches back to the last reading"
-    else:
-        return None, "robots.txt forbids newest ratings first, and all were read not long ago"
-    if "rated" not in may.pages:
-        return None, "robots.txt forbids the page of all ratings"
-    return Step("rated", "full", pages or 1, pages), why
+@dataclass(frozen=True, slots=True)
+class _Planner:
+    member: MemberState
+    may: Permissions
+    settings: Settings
+    full: bool
+    ratings_are_read: bool
+    began_at: datetime | None
 
+    def plan(self) -> Route:
+        has_pages = bool(self.may.pages & {"rated", "rated_by_date", "likes", "likes_unrated"})
+        if not has_pages and not self._has_feed:
+            why = "neither pages nor a feed of theirs may be fetched: import an export"
+            return Route(self.member, (), (why,), is_nowhere=True)
+        ratings, why_ratings = self._ratings()
+        feed, why_feed = self._feed()
+        steps = [step for step in (self._profile(ratings), ratings, feed) if step]
+        likes, why_likes = self._likes(may_be_needless=bool(steps) and not self.ratings_are_read)
+        if likes:
+            steps.append(likes)
+        return Route(self.member, tuple(steps), tuple(filter(None, (why_ratings, why_feed, why_likes))))
 
-def _profile_step(
-    member: MemberState, may: Permissions, settings: Settings, full: bool, ratings: Step | None
-) -> Step | None:
-    """The favourites; before a full reading also the counts that tell whether it was complete."""
-    state = member.state("profile")
-    begins_full_reading = ratings is not None and ratings.mode == "full"
-    is_due = state.success_is_older_than(settings.profile_max_age_hours) and not _is_fresh(state, settings)
-    if "profile" in may.pages and (full or begins_full_reading or is_due):
-        return Step("profile", "full", 1, 1)
-    return None
+    @property
+    def _has_feed(self) -> bool:
+        return self.may.feed and self.member.feed_opted_in_at is not None
 
+    def _is_fresh(self, state: ScrapeState) -> bool:
+        read_at = state.last_full_at if self.full else state.last_success_at
+        if read_at is not None and self.began_at is not None and read_at > self.began_at:
+            return True
+        return not self.full and not state.success_is_older_than(fresh_minutes(self.settings) / 60)
 
-def _feed_step(
-    member: MemberState, may: Permissions, settings: Settings, full: bool, ratings: Step | None
-) -> tuple[Step | None, str]:
-    """The newest viewings, where pages do not tell the newest ratings."""
-    if member.feed_opted_in_at is None or not may.feed or "rated_by_date" in may.pages:
-        return None, ""
-    if not full and _is_fresh(member.state("feed"), settings):
-        return None, "the feed was read a moment ago"
-    why = "" if ratings else "the newest viewings from the feed"
-    return Step("feed", "incremental", 1, 1), why
+    def _ratings(self) -> tuple[Step | None, str]:
+        state, by_date = self.member.state("ratings"), "rated_by_date" in self.may.pages
+        if not self.may.pages & {"rated", "rated_by_date"}:
+            return None, ""
+        if self._is_fresh(state):
+            return None, "ratings were read a moment ago"
+        is_old = state.full_is_older_than(self.settings.full_read_max_age_hours)
+        known = self.member.ratings_count if state.last_full_at else self.member.stated_ratings_count
+        pages = _pages_of(known)
+        if self.full:
+            why = "everything, as asked for"
+        elif state.last_full_at is None:
+            why = "everything, for the first time"
+        elif state.suspicious_at is not None:
+            why = "all ratings, because the last answer was not to be believed"
+        elif by_date and not (is_old and state.stated_surplus):
+            least = min(1 + self.settings.overlap_pages, pages or 1)
+            return Step("rated_by_date", "incremental", least, pages), "newest ratings, until one is known"
+        elif is_old:
+            why = "all ratings, which were last read in full too long ago"
+        elif self._feed_has_gap:
+            why = "all ratings, because the feed no longer reaches back to the last reading"
+        else:
+            return None, "newest ratings first are forbidden by robots.txt, and all were read not long ago"
+        if "rated" not in self.may.pages:
+            return None, "the page of all ratings is forbidden by robots.txt"
+        return Step("rated", "full", pages or 1, pages), why
 
+    def _profile(self, ratings: Step | None) -> Step | None:
+        """The favourites; before a full reading also the counts that tell whether it was complete."""
+        state = self.member.state("profile")
+        is_due = self.full or state.success_is_older_than(self.settings.profile_max_age_hours)
+        wanted = is_due and not self._is_fresh(state)
+        if ratings is not None and ratings.mode == "full":
+            wanted = wanted or state.success_is_older_than(COUNTS_MAX_AGE_HOURS)
+        return Step("profile", "full", 1, 1) if "profile" in self.may.pages and wanted else None
 
-def _likes_step(
-    member: MemberState, may: Permissions, settings: Settings, full: bool, *, may_be_needless: bool
-) -> tuple[Step | None, str]:
-    state = member.state("likes")
-    if not may.pages & {"likes", "likes_unrated"} or (not full and _is_fresh(state, settings)):
-        return None, ""
-    pages = _pages_of(member.listed_likes_count or (member.likes_count if state.last_full_at else None))
-    if full or state.last_full_at is None:
-        # Hearts of rated films come with the grid of all ratings.
-        kind: Grid = "likes_unrated" if "likes_unrated" in may.pages else "likes"
-        return Step(kind, "full", 1, pages), ""
-    if "likes" not in may.pages:
-        return None, "robots.txt forbids newest likes first"
-    most = max(pages or 1, min(1 + settings.overlap_pages, pages or 1))
-    if state.suspicious_at is not None or state.success_is_older_than(settings.likes_max_age_hours):
-        return Step("likes", "incremental", 1, most), "newest likes, not looked at for long"
-    if member.has_signs_of_likes:
-        return Step("likes", "incremental", 1, most), "newest likes, because there is news"
-    if may_be_needless:
-        return Step("likes", "incremental", 0, most), "likes if there is news"
-    return None, "no sign of new likes"
+    def _feed(self) -> tuple[Step | None, str]:
+        """The newest viewings, where the pages do not tell the newest ratings."""
+        if not self._has_feed or "rated_by_date" in self.may.pages:
+            return None, ""
+        if self._is_fresh(self.member.state("feed")):
+            return None, "the feed was read a moment ago"
+        return Step("feed", "incremental", 1, 1), "newest viewings from the feed"
 
+    @property
+    def _feed_has_gap(self) -> bool:
+        found_at = self.member.state("feed").suspicious_at
+        read_at = self.member.state("ratings").last_full_at
+        return found_at is not None and (read_at is None or found_at > read_at)
 
-def _is_fresh(state: ScrapeState, settings: Settings) -> bool:
-    return not state.success_is_older_than(fresh_minutes(settings) / 60)
-
-
-def _feed_has_gap(member: MemberState) -> bool:
-    """Whether the feed was found not to reach back to the last complete reading."""
-    found_at, read_at = member.state("feed").suspicious_at, member.state("ratings").last_full_at
-    return found_at is not None and (read_at is None or found_at > read_at)
-
-
-def _known_ratings(member: MemberState) -> int | None:
-    if member.state("ratings").last_full_at is not None:
-        return member.ratings_count
-    return member.stated_ratings_count
+    def _likes(self, *, may_be_needless: bool) -> tuple[Step | None, str]:
+        state = self.member.state("likes")
+        if not self.may.pages & {"likes", "likes_unrated"} or self._is_fresh(state):
+            return None, ""
+        stored = self.member.likes_count if state.last_full_at else None
+        listed = self.member.listed_likes_count
+        pages = _pages_of(stored if listed is None else listed)
+        if self.full or state.last_full_at is None:
+            # Hearts of rated films come with the grid of all ratings.
+            kind: StepKind = "likes_unrated" if "likes_unrated" in self.may.pages else "likes"
+            return Step(kind, "full", 1, pages), ""
+        if "likes" not in self.may.pages:
+            return None, "newest likes first are forbidden by robots.txt"
+        least = min(1 + self.settings.overlap_pages, pages or 1)
+        if state.suspicious_at is not None or state.success_is_older_than(self.settings.likes_max_age_hours):
+            return Step("likes", "incremental", least, pages), "newest likes, not looked at for long"
+        if self.member.has_signs_of_likes:
+            return Step("likes", "incremental", least, pages), "newest likes, because there is news"
+        if may_be_needless:
+            return Step("likes", "incremental", 0, pages), "newest likes if there is news"
+        return None, "no sign of new likes"
 
 
 def _pages_of(films_count: int | None) -> int | None:

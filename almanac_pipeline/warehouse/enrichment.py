@@ -7,7 +7,7 @@ taken, and raw.films.field_sources says who was. `combine` is that rule, a pure 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import date
 from decimal import Decimal
@@ -46,7 +46,8 @@ class DueFilm:
     """A film to enrich, with what is known of its identity."""
 
     film_id: int
-    slug: str
+    slug: str | None
+    """None for a film that only an export has named, which has no page to ask for."""
     uid: str | None
     lid: str | None
     needs_page: bool
@@ -187,23 +188,40 @@ _COHORT_FILMS = """
 """
 
 
-def films_due(connection: psycopg.Connection, cohort_id: int, *, with_tmdb: bool) -> list[DueFilm]:
-    """The films of the cohort's members that are not enriched yet, those seen by most first."""
+def films_due(
+    connection: psycopg.Connection, cohort_id: int, *, with_tmdb: bool, with_pages: bool = True
+) -> list[DueFilm]:
+    """The films of the cohort's members that are not enriched yet, those seen by most first.
+
+    Without pages only films whose TMDB title is known, which an earlier feed or page has told; they
+    stay due for their page until pages may be read.
+    """
     with connection.cursor(row_factory=class_row(DueFilm)) as cursor:
         return cursor.execute(
             f"""
-            select film.film_id, film.slug, film.uid, film.lid, sync.page_fetched_at is null as needs_page,
+            select film.film_id, film.slug, film.uid, film.lid,
+                   %(with_pages)s and sync.page_fetched_at is null as needs_page,
                    film.tmdb_media_type, film.tmdb_id
             from ({_COHORT_FILMS}) as seen
             join raw.films as film using (film_id)
             join ops.film_metadata_sync as sync using (film_id)
-            where film.slug is not null
-              and ((sync.status in ('pending', 'failed') and sync.next_attempt_at <= now())
-                   or (%(with_tmdb)s and sync.status = 'fetched' and film.tmdb_id is not null
-                       and coalesce(sync.tmdb_fetched_at < now() - make_interval(days => %(days)s), true)))
+            where (%(with_pages)s and film.slug is not null
+                   and (sync.status in ('pending', 'failed')
+                        or (sync.status = 'fetched' and sync.page_fetched_at is null))
+                   and sync.next_attempt_at <= now())
+               or (%(with_tmdb)s and film.tmdb_id is not null
+                   and (sync.status = 'fetched'
+                        or (not %(with_pages)s and sync.status in ('pending', 'failed')
+                            and sync.next_attempt_at <= now()))
+                   and coalesce(sync.tmdb_fetched_at < now() - make_interval(days => %(days)s), true))
             order by seen.watchers_count desc, film.film_id
             """,
-            {"cohort": cohort_id, "with_tmdb": with_tmdb, "days": TMDB_MAX_AGE_DAYS},
+            {
+                "cohort": cohort_id,
+                "with_tmdb": with_tmdb,
+                "with_pages": with_pages,
+                "days": TMDB_MAX_AGE_DAYS,
+            },
         ).fetchall()
 
 
@@ -218,6 +236,38 @@ def count_fetched(connection: psycopg.Connection, cohort_id: int) -> int:
     ).fetchone()
     assert row is not None
     return int(row[0])
+
+
+def learn_tmdb_ids(connection: psycopg.Connection, titles: Mapping[str, tuple[MediaType, int]]) -> int:
+    """Keep the TMDB title of each film, by slug, that had none; returns of how many. One transaction."""
+    given = [(slug, media_type, tmdb_id) for slug, (media_type, tmdb_id) in sorted(titles.items())]
+    unknown = """
+        select distinct on (film_id) film_id, told.media_type, told.tmdb_id
+        from unnest(%s::text[], %s::text[], %s::bigint[]) as told (slug, media_type, tmdb_id)
+        join raw.film_aliases as alias on alias.kind = 'slug' and alias.value = told.slug
+        join raw.films as film using (film_id)
+        where film.tmdb_id is null
+        order by film_id
+    """
+    values = [list(column) for column in zip(*given, strict=True)] or [[], [], []]
+    if connection.execute(f"select from ({unknown}) as found", values).rowcount == 0:
+        return 0
+    with connection.transaction():
+        lock_films(connection)
+        return connection.execute(
+            f"""
+            with learnt as (
+                update raw.films as film
+                set tmdb_media_type = found.media_type, tmdb_id = found.tmdb_id, updated_at = now()
+                from ({unknown}) as found where film.film_id = found.film_id
+                returning film.film_id, film.tmdb_media_type || '/' || film.tmdb_id as value
+            )
+            insert into raw.film_aliases (kind, value, film_id)
+            select 'tmdb', value, film_id from learnt order by value, film_id
+            on conflict (kind, value, film_id) do nothing
+            """,
+            values,
+        ).rowcount
 
 
 def cached_title(connection: psycopg.Connection, media_type: MediaType, tmdb_id: int) -> CachedTitle | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 import psycopg
@@ -17,10 +17,13 @@ class MemberState:
 
     user_id: int
     username: str
+    status: str = "active"
     feed_opted_in_at: datetime | None = None
     stated_ratings_count: int | None = None
+    listed_films_count: int | None = None
+    """Films watched, as a profile or following page stated it last."""
     listed_likes_count: int | None = None
-    """Films liked, as a following page showed it last."""
+    """Films liked, as a following page stated it last."""
     ratings_count: int = 0
     """Stored now, as is the next."""
     likes_count: int = 0
@@ -60,7 +63,8 @@ def read_member_states(connection: psycopg.Connection, user_ids: Collection[int]
         states[user_id][subject] = ScrapeState(*columns)
     rows = connection.execute(
         """
-        select user_id, username, feed_opted_in_at, stated_ratings_count, listed_likes_count,
+        select user_id, username, status, feed_opted_in_at, stated_ratings_count,
+               listed_films_count, listed_likes_count,
                stored.ratings_count, stored.likes_count, event.changed_at
         from raw.users
         cross join lateral (
@@ -75,4 +79,4 @@ def read_member_states(connection: psycopg.Connection, user_ids: Collection[int]
         """,
         [wanted],
     ).fetchall()
-    return [MemberState(*row, states=states[row[0]]) for row in rows]
+    return [replace(MemberState(*row), states=states[row[0]]) for row in rows]

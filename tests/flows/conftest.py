@@ -19,7 +19,8 @@ Query = Callable[..., list[dict[str, Any]]]
 
 @pytest.fixture
 def settings() -> Settings:
-    return Settings(_env_file=None, http_workers=2)  # type: ignore[call-arg]
+    """Nothing is too fresh to be read again, and likes are always looked at."""
+    return Settings(_env_file=None, http_workers=2, fresh_minutes=0, likes_max_age_hours=0)  # type: ignore[call-arg]
 
 
 @pytest.fixture

@@ -84,6 +84,7 @@ def rated(database_url: str, settings: Settings, world: World, cohort: str) -> s
         world.film_pages[page.slug] = page
         assert page.histogram_url is not None
         world.histograms[page.histogram_url] = histogram(*range(10))
+    world.person("ada").favorites = []
     sync_ratings(database_url, settings, world, cohort)
     world.calls.clear()
     return cohort

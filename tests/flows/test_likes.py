@@ -1,21 +1,20 @@
-"""sync_likes against a site in memory: likes without stars, un-likes, favourites."""
+"""sync_likes against a site in memory: likes without stars, un-likes, and when nobody is asked."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
 
-import psycopg
 import pytest
 
-from almanac_pipeline.errors import BlockedError
-from almanac_pipeline.flows.likes import LikesReport, sync_likes
+from almanac_pipeline.flows.likes import sync_likes
+from almanac_pipeline.flows.opinions import OpinionsReport
 from almanac_pipeline.flows.ratings import sync_ratings
 from almanac_pipeline.settings import Settings
 from tests.flows.conftest import Query
 from tests.flows.world import World, film
 
-Sync = Callable[..., LikesReport]
+Sync = Callable[..., OpinionsReport]
 
 FLAGS = """
     select slug, rating is not null as rated, liked, favorite
@@ -28,7 +27,7 @@ FLAGS = """
 def sync(database_url: str, settings: Settings, world: World, cohort: str) -> Sync:
     sync_ratings(database_url, settings, world, cohort)
 
-    def run(full: bool = False) -> LikesReport:
+    def run(full: bool = False) -> OpinionsReport:
         world.calls.clear()
         return sync_likes(database_url, settings, world, cohort, full=full)
 
@@ -46,15 +45,10 @@ def test_likes_without_stars_and_favourites_are_stored(sync: Sync, world: World,
     report = sync()
     assert flags(query) == {"film-1": "rlf", "film-20": "l", "film-30": "f"}
     assert world.calls == {
-        ("likes_unrated", "ada"): 1, ("profile", "ada"): 1,
-        ("likes_unrated", "bea"): 1, ("profile", "bea"): 1,
-    }  # fmt: skip
-    assert (report.full_count, report.profiles_count, report.added_count, report.changed_count) == (
-        2,
-        2,
-        2,
-        1,
-    )
+        ("likes_unrated", "ada"): 1,
+        ("likes_unrated", "bea"): 1,
+    }
+    assert (report.full_count, report.added_count) == (2, 1)
 
 
 def test_a_member_without_news_costs_one_request_and_no_row(
@@ -118,45 +112,6 @@ def test_an_empty_page_without_a_total_is_not_taken_for_no_news(
     assert flags(query) == before
 
 
-def test_favourites_are_read_again_only_when_the_profile_is_old(
-    sync: Sync, world: World, query: Query, database_url: str
-) -> None:
-    sync()
-    world.person("ada").favorites = [film(1), film(31)]
-    sync()
-    assert ("profile", "ada") not in world.calls
-    with psycopg.connect(database_url) as connection:
-        connection.execute(
-            "update ops.user_scrape_state set last_success_at = now() - interval '2 days'"
-            " where subject = 'profile'"
-        )
-    report = sync()
-    assert report.profiles_count == 2
-    assert flags(query) == {"film-1": "rlf", "film-20": "l", "film-31": "f"}
-    assert report.removed_count == 1
-
-
-def test_a_profile_without_favourites_unsets_none(
-    sync: Sync, world: World, query: Query, database_url: str
-) -> None:
-    sync()
-    world.person("ada").favorites = []
-    with psycopg.connect(database_url) as connection:
-        connection.execute(
-            "update ops.user_scrape_state set last_success_at = null where subject = 'profile'"
-        )
-    report = sync()
-    assert report.failures_count == 1
-    assert flags(query)["film-30"] == "f"
-
-
-def test_five_favourites_are_a_changed_layout(sync: Sync, world: World, query: Query) -> None:
-    world.person("ada").favorites = [film(number) for number in range(5)]
-    report = sync()
-    assert (report.failures_count, report.profiles_count) == (1, 1)
-    assert "5 favourites" in report.failures[0]
-
-
 def test_a_page_that_states_the_number_of_all_likes_is_complete(
     sync: Sync, world: World, query: Query
 ) -> None:
@@ -173,16 +128,6 @@ def test_a_rating_given_to_a_liked_film_joins_its_row(
     sync_ratings(database_url, settings, world, cohort)
     assert flags(query)["film-20"] == "rl"
     assert sync().unchanged_count == 2
-
-
-def test_a_block_on_the_profile_stops_the_run(sync: Sync, world: World) -> None:
-    def block(kind: str, key: str, page: int) -> None:
-        if kind == "profile":
-            raise BlockedError("403")
-
-    world.on_call = block
-    with pytest.raises(BlockedError):
-        sync()
 
 
 def test_everything_failed_is_an_error(sync: Sync, world: World) -> None:

@@ -64,10 +64,12 @@ def test_what_is_stored_is_what_is_shown(
     database_url: str, world: World, cohort: str, query: Query, seed: int
 ) -> None:
     chance = random.Random(seed)
-    # Favourites are read each time; a few members' lists may shrink by more than half.
+    # Everything is read each time; a few members' lists may shrink by more than half.
     settings = Settings(
         _env_file=None,
         http_workers=2,
+        fresh_minutes=0,
+        likes_max_age_hours=0,
         profile_max_age_hours=0,
         shrink_guard_share=0.0,  # type: ignore[call-arg]
     )

@@ -22,7 +22,8 @@ from almanac_pipeline.errors import (
     RetriableError,
 )
 from almanac_pipeline.flows.grids import audit
-from almanac_pipeline.flows.ratings import RatingsReport, sync_ratings
+from almanac_pipeline.flows.opinions import OpinionsReport
+from almanac_pipeline.flows.ratings import sync_ratings
 from almanac_pipeline.settings import Settings
 from almanac_pipeline.sources.records import FilmGrid
 from almanac_pipeline.warehouse.cohorts import create_cohort
@@ -31,7 +32,7 @@ from tests.flows.conftest import Query
 from tests.flows.world import World, film
 
 RatingsOf = Callable[[str], dict[str, float | None]]
-Sync = Callable[..., RatingsReport]
+Sync = Callable[..., OpinionsReport]
 
 SNAPSHOT = """
     select username, slug, uid, films.lid, rating, liked, favorite, removed_at is null as is_current
@@ -42,7 +43,9 @@ SNAPSHOT = """
 
 @pytest.fixture
 def sync(database_url: str, settings: Settings, world: World, cohort: str) -> Sync:
-    def run(full: bool = False) -> RatingsReport:
+    world.person("ada").favorites = []
+
+    def run(full: bool = False) -> OpinionsReport:
         world.calls.clear()
         return sync_ratings(database_url, settings, world, cohort, full=full)
 
@@ -54,13 +57,13 @@ def test_the_first_sync_reads_everything(sync: Sync, ratings_of: RatingsOf, quer
     assert (report.full_count, report.added_count, report.failures_count) == (2, 13, 0)
     assert ratings_of("ada") == {f"film-{n}": 3.0 for n in range(1, 9)}
     assert ratings_of("bea") == {f"film-{n}": 4.5 for n in range(5, 10)}
-    assert report.requests_count == 3 + 2
+    assert report.requests_count == 1 + 3 + 1 + 2  # each profile, then the pages
     assert report.rating_counts == (0, 0, 0, 0, 0, 8, 0, 0, 5, 0)
     assert report.new_films_count == 9
     assert query("select count(*) as n from ops.film_metadata_sync where status = 'pending'") == [{"n": 9}]
     assert query("select count(*) as n from ops.staged_items") == [{"n": 0}]
     [run] = query("select * from ops.scrape_runs where subject = 'ratings'")
-    assert (run["status"], run["rows_changed"], run["requests_count"]) == ("succeeded", 13, 5)
+    assert (run["status"], run["rows_changed"], run["requests_count"]) == ("succeeded", 13, 7)
 
 
 def test_a_member_without_news_costs_one_request_and_no_row(
@@ -228,7 +231,7 @@ def test_one_failing_member_does_not_stop_the_others(
     sync: Sync, world: World, ratings_of: RatingsOf, query: Query
 ) -> None:
     def fail(kind: str, key: str, page: int) -> None:
-        if key == "ada":
+        if (kind, key) == ("rated", "ada"):
             raise LayoutChangedError("The grid is gone.")
 
     world.on_call = fail
@@ -463,7 +466,7 @@ def test_runs_that_share_members_read_each_of_them_once(
             create_cohort(connection, slug, slug, {"kind": "usernames", "usernames": usernames})
         sync_members(database_url, settings, world, slug)
     barrier = threading.Barrier(3)
-    reports: list[RatingsReport] = []
+    reports: list[OpinionsReport] = []
     errors: list[BaseException] = []
 
     def run(slug: str) -> None:
@@ -482,8 +485,8 @@ def test_runs_that_share_members_read_each_of_them_once(
     # Read in full by one of the runs; another that began later may have looked once more.
     assert sum(report.full_count for report in reports) == 8
     assert world.calls["rated", "m0"] == 7
-    assert query("select count(*) as n from raw.ratings") == [{"n": 6 * 20 + 8 + 5}]
-    assert query("select count(*) as n, count(distinct slug) as d from raw.films") == [{"n": 25, "d": 25}]
+    assert query("select count(rating) as n from raw.ratings") == [{"n": 6 * 20 + 8 + 5}]
+    assert query("select count(*) as n, count(distinct slug) as d from raw.films") == [{"n": 26, "d": 26}]
 
 
 # -- the audit as a function ------------------------------------------------------------------
