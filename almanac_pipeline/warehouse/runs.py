@@ -16,11 +16,16 @@ from almanac_pipeline.warehouse.connection import connect_to
 
 ScrapeSubject = Literal["members", "ratings", "likes", "diary", "watchlist", "feed", "import"]
 EnrichmentSubject = Literal["films", "histograms"]
-MemberSubject = Literal["ratings", "likes"]
+MemberSubject = Literal["ratings", "likes", "diary", "watchlist"]
 
 # First keys of our advisory locks; the numbers are arbitrary but fixed, the second key is an id.
 RUN_LOCKS = {"scrape": 7_203_110, "enrichment": 7_203_111}
-MEMBER_LOCKS: dict[MemberSubject, int] = {"ratings": 7_203_120, "likes": 7_203_121}
+MEMBER_LOCKS: dict[MemberSubject, int] = {
+    "ratings": 7_203_120,
+    "likes": 7_203_121,
+    "diary": 7_203_122,
+    "watchlist": 7_203_123,
+}
 
 _COUNTS = {
     "scrape": (

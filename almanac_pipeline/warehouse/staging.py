@@ -6,7 +6,7 @@ exactly the pages before `next_page`. Merging is in `opinions`.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Literal
@@ -14,10 +14,13 @@ from typing import Literal
 import psycopg
 from psycopg.rows import class_row
 
-from almanac_pipeline.sources.records import FilmItem
+from almanac_pipeline.sources.records import DiaryRow, FilmItem
+from almanac_pipeline.warehouse.alerts import resolve_alerts
 from almanac_pipeline.warehouse.copying import copy_rows
 
 GridSubject = Literal["ratings", "likes"]
+ViewingSubject = Literal["diary", "watchlist"]
+StagedSubject = GridSubject | ViewingSubject
 Subject = Literal[
     "following", "followers", "profile", "ratings", "likes", "diary", "watchlist", "lists", "feed"
 ]
@@ -92,28 +95,61 @@ def read_state(connection: psycopg.Connection, user_id: int, subject: Subject) -
 def stage_page(
     connection: psycopg.Connection,
     user_id: int,
-    subject: GridSubject,
+    subject: StagedSubject,
     mode: Mode,
     page_number: int,
     items: Sequence[FilmItem],
     stated_total: int | None,
 ) -> None:
     """Keep one page and move the checkpoint behind it. Page 1 throws away what was staged before."""
+    rows = (
+        (
+            user_id, subject, page_number, position, item.slug, item.title, item.release_year,
+            item.uid, item.lid, item.rating, item.liked,
+        )
+        for position, item in enumerate(items)
+    )  # fmt: skip
+    _stage(connection, user_id, subject, mode, page_number, _FILM_COLUMNS, rows, stated_total)
+
+
+def stage_diary_page(
+    connection: psycopg.Connection,
+    user_id: int,
+    mode: Mode,
+    page_number: int,
+    viewings: Sequence[DiaryRow],
+    stated_total: int | None,
+) -> None:
+    """The same for a page of a diary."""
+    rows = (
+        (
+            user_id, "diary", page_number, position, row.film.slug, row.film.title, row.film.release_year,
+            row.film.uid, row.film.lid, row.film.rating, row.film.liked,
+            row.viewing_id, row.watched_on, row.rewatch, row.has_review,
+        )
+        for position, row in enumerate(viewings)
+    )  # fmt: skip
+    columns = f"{_FILM_COLUMNS}, viewing_id, watched_on, rewatch, has_review"
+    _stage(connection, user_id, "diary", mode, page_number, columns, rows, stated_total)
+
+
+_FILM_COLUMNS = "user_id, subject, page_number, position, slug, title, release_year, uid, lid, rating, liked"
+
+
+def _stage(
+    connection: psycopg.Connection,
+    user_id: int,
+    subject: StagedSubject,
+    mode: Mode,
+    page_number: int,
+    columns: str,
+    rows: Iterable[tuple[object, ...]],
+    stated_total: int | None,
+) -> None:
     with connection.transaction(), connection.cursor() as cursor:
         if page_number == 1:
             discard_staged(connection, user_id, subject)
-        copy_rows(
-            connection,
-            "ops.staged_items (user_id, subject, page_number, position, slug, title, release_year,"
-            " uid, lid, rating, liked)",
-            (
-                (
-                    user_id, subject, page_number, position, item.slug, item.title, item.release_year,
-                    item.uid, item.lid, item.rating, item.liked,
-                )
-                for position, item in enumerate(items)
-            ),
-        )  # fmt: skip
+        copy_rows(connection, f"ops.staged_items ({columns})", rows)
         cursor.execute(
             """
             insert into ops.user_scrape_state
@@ -134,7 +170,23 @@ def stage_page(
         )
 
 
-def discard_staged(connection: psycopg.Connection, user_id: int, subject: GridSubject) -> None:
+def staged_viewings(connection: psycopg.Connection, user_id: int, subject: ViewingSubject) -> list[DiaryRow]:
+    """What lies staged of a diary, or of a watchlist, whose rows are viewings that have not taken place."""
+    rows = connection.execute(
+        """
+        select coalesce(viewing_id, ''), watched_on, coalesce(rewatch, false), coalesce(has_review, false),
+               slug, title, release_year, uid, lid, rating::float8, liked
+        from ops.staged_items where user_id = %s and subject = %s order by page_number, position
+        """,
+        [user_id, subject],
+    )
+    return [
+        DiaryRow(key, watched_on, FilmItem(*film), rewatch, has_review)
+        for key, watched_on, rewatch, has_review, *film in rows
+    ]
+
+
+def discard_staged(connection: psycopg.Connection, user_id: int, subject: StagedSubject) -> None:
     """Throw away the staged pages and their checkpoint."""
     with connection.transaction():
         connection.execute(
@@ -146,7 +198,7 @@ def discard_staged(connection: psycopg.Connection, user_id: int, subject: GridSu
         )
 
 
-def summarise_staged(connection: psycopg.Connection, user_id: int, subject: GridSubject) -> StagedSummary:
+def summarise_staged(connection: psycopg.Connection, user_id: int, subject: StagedSubject) -> StagedSummary:
     """Counts of what lies staged, for the audit."""
     with connection.cursor(row_factory=class_row(StagedSummary)) as cursor:
         summary = cursor.execute(
@@ -180,12 +232,12 @@ def mark_success(
     known_as_of: datetime | None = None,
     source: str = "pages",
 ) -> None:
-    """Record a successful read; `complete` if it saw everything. Ends checkpoint and suspicion.
+    """Record a successful read; `complete` if it saw everything. Ends checkpoint, suspicion and its alert.
 
     `read_at` is when the source was read (None: now), `known_as_of` up to when all of the subject
     is known after it (None: `read_at`). A read that is older than the last one records nothing.
     """
-    connection.execute(
+    written = connection.execute(
         """
         insert into ops.user_scrape_state as state
             (user_id, subject, last_success_at, last_full_at, stated_surplus, known_as_of, known_source)
@@ -211,6 +263,8 @@ def mark_success(
             "source": source,
         },
     )
+    if written.rowcount:
+        resolve_alerts(connection, "suspicious", f"member {user_id} {subject}")
 
 
 def mark_suspicious(connection: psycopg.Connection, user_id: int, subject: Subject) -> None:

@@ -15,6 +15,7 @@ from typing import Literal
 import psycopg
 
 from almanac_pipeline.errors import RetriableError
+from almanac_pipeline.sources.records import DiaryRow
 from almanac_pipeline.warehouse import staging
 from almanac_pipeline.warehouse.copying import copy_rows
 from almanac_pipeline.warehouse.films import FilmKey, resolve_films
@@ -276,6 +277,94 @@ def merge_lists(
             ).rowcount
             _mark_read(connection, user_id, "lists", source, as_of)
     return Changes(added=added, changed=changed, removed=removed, restored=restored)
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """A page of a diary or watchlist against what is stored."""
+
+    same: int
+    """Rows of which nothing is news."""
+    known: int
+    """Rows that are stored, be it with other contents."""
+
+
+def compare_diary(connection: psycopg.Connection, user_id: int, rows: Sequence[DiaryRow]) -> Comparison:
+    """How much of a page is stored already, whichever source told of it. Reads only."""
+    return _compare(
+        connection,
+        user_id,
+        rows,
+        """
+        select count(*) filter (where stored.same), count(*)
+        from item cross join lateral (
+            select bool_or(entry.rating is not distinct from item.rating
+                           and coalesce(entry.liked, false) = item.liked and entry.rewatch = item.rewatch
+                           and entry.has_review = item.has_review
+                           and entry.watched_on is not distinct from item.watched_on) as same
+            from raw.diary_entries as entry
+            where entry.user_id = %(user)s and entry.removed_at is null
+              and ((entry.source = 'pages' and entry.source_key = item.key)
+                   or (entry.source <> 'pages' and entry.film_id = item.film_id
+                       and entry.watched_on = item.watched_on))
+        ) as stored
+        where stored.same is not null
+        """,
+    )
+
+
+def compare_watchlist(connection: psycopg.Connection, user_id: int, rows: Sequence[DiaryRow]) -> Comparison:
+    """The same for what a member wants to see."""
+    return _compare(
+        connection,
+        user_id,
+        rows,
+        """
+        select count(*), count(*) from item
+        join raw.watchlist_entries as entry on entry.user_id = %(user)s and entry.film_id = item.film_id
+        where entry.removed_at is null
+        """,
+    )
+
+
+def count_stored(connection: psycopg.Connection, user_id: int, subject: Literal["diary", "watchlist"]) -> int:
+    """How many entries are stored of the member's diary or watchlist."""
+    tables = {"diary": "raw.diary_entries", "watchlist": "raw.watchlist_entries"}
+    return _count(connection, tables[subject], user_id)
+
+
+def _compare(
+    connection: psycopg.Connection, user_id: int, rows: Sequence[DiaryRow], query: str
+) -> Comparison:
+    row = connection.execute(
+        f"""
+        with item as (
+            select given.*, coalesce(u.film_id, l.film_id, s.film_id) as film_id
+            from unnest(%(keys)s::text[], %(days)s::date[], %(slugs)s::text[], %(uids)s::text[],
+                        %(lids)s::text[], %(ratings)s::numeric[], %(liked)s::boolean[],
+                        %(rewatch)s::boolean[], %(review)s::boolean[])
+                as given (key, watched_on, slug, uid, lid, rating, liked, rewatch, has_review)
+            left join raw.film_aliases as u on u.kind = 'uid' and u.value = given.uid
+            left join raw.film_aliases as l on l.kind = 'lid' and l.value = given.lid
+            left join raw.film_aliases as s on s.kind = 'slug' and s.value = given.slug
+        )
+        {query}
+        """,
+        {
+            "user": user_id,
+            "keys": [row.viewing_id for row in rows],
+            "days": [row.watched_on for row in rows],
+            "slugs": [row.film.slug for row in rows],
+            "uids": [row.film.uid for row in rows],
+            "lids": [row.film.lid for row in rows],
+            "ratings": [row.film.rating for row in rows],
+            "liked": [row.film.liked for row in rows],
+            "rewatch": [row.rewatch for row in rows],
+            "review": [row.has_review for row in rows],
+        },
+    ).fetchone()
+    assert row is not None
+    return Comparison(*row)
 
 
 # What another source saw only after the snapshot was made cannot be missing from it. Rows of
