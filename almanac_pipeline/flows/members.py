@@ -31,6 +31,7 @@ from almanac_pipeline.settings import Settings
 from almanac_pipeline.sources.protocol import Circle, FilmRelation, Source
 from almanac_pipeline.sources.records import FilmGrid, PeoplePage, PersonSummary
 from almanac_pipeline.warehouse import cohorts, members, runs, staging
+from almanac_pipeline.warehouse.alerts import raise_alert
 from almanac_pipeline.warehouse.cohorts import Cohort
 from almanac_pipeline.warehouse.connection import connect_to, connection_pool
 from almanac_pipeline.warehouse.members import Candidate, Member
@@ -292,6 +293,14 @@ def _read_circle_of(sync: _Sync, member: Member, circle: Circle) -> None:
             staging.mark_suspicious(connection, member.user_id, circle)
             error = _shrunken(circle, len(people), stored)
             runs.record_failure(connection, sync.run, circle, error, user_id=member.user_id)
+            raise_alert(
+                connection,
+                "suspicious",
+                f"member {member.user_id} {circle}",
+                str(error),
+                cohort_id=sync.cohort.cohort_id,
+                user_id=member.user_id,
+            )
         else:
             staging.mark_success(connection, member.user_id, circle, complete=True)
             runs.resolve_failures(connection, circle, user_id=member.user_id)

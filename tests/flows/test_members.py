@@ -91,6 +91,7 @@ def test_an_empty_or_halved_answer_ends_no_membership(
     report = sync()
     assert report.is_suspicious
     assert members(query) == NAMES
+    assert query("select kind from ops.alerts where resolved_at is null") == [{"kind": "suspicious"}]
     assert query("select subject from ops.user_scrape_state where suspicious_at is not null") == [
         {"subject": "following"}
     ]
