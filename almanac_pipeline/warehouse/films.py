@@ -1,9 +1,9 @@
 """Which film a source means: by uid, by lid, by any slug it ever had. New films, renames, merges.
 
-Works on the temporary table `incoming`, one row per item. A transaction whose films are all known
-holds the film lock shared; one that writes raw.films holds it alone. So no two write films at a
-time, which rules out duplicates and deadlocks, and no film is merged into another while somebody
-stores opinions of it. The film lock comes before every other lock of a transaction.
+Works on the temporary table `incoming`, one row per item. Who stores something of films shares
+FILM_LOCK with others who do, so that no film goes away meanwhile; who creates or renames films
+holds WRITING_LOCK as well, one at a time, which rules out duplicates; who joins two films, which is
+rare, holds FILM_LOCK alone. These locks come before every other lock of a transaction.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import psycopg
 from almanac_pipeline.warehouse.copying import copy_rows
 
 FILM_LOCK = 7_203_130
+WRITING_LOCK = 7_203_131
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,9 +39,9 @@ class FilmKey:
 def resolve_films(connection: psycopg.Connection, films: Sequence[FilmKey]) -> list[int]:
     """The film_id of each, in their order; unknown films are created, to be enriched.
 
-    Part of the caller's transaction, which keeps the film lock to its end. Resolve all films of a
-    transaction at once, before anything else is written: whoever comes back with unknown films may
-    wait for somebody who waits for them.
+    Part of the caller's transaction, which keeps the film locks to its end. Resolve all films of a
+    transaction at once, before anything else is written: whoever comes back with more may wait for
+    somebody who waits for them.
     """
     open_incoming(connection)
     fill_incoming(connection, films)
@@ -109,13 +110,17 @@ def resolve_incoming(connection: psycopg.Connection) -> int:
 
     Creates unknown films (to be enriched), adds ids that were not known yet, follows renamed
     slugs, and joins two films that turn out to be one. Writes nothing where nothing is new.
-    The transaction holds the film lock to its end: shared with others if all films were known.
+    The transaction holds the film locks that it took to its end.
     """
     with connection.transaction() as attempt:
         connection.execute("select pg_advisory_xact_lock_shared(%s)", [FILM_LOCK])
         if _match_known(connection):
             return 0
-        # Two who share the lock could never both get it alone: the savepoint gives it back first.
+        connection.execute("select pg_advisory_xact_lock(%s)", [WRITING_LOCK])
+        _match_aliases(connection)
+        if _find_twins(connection) is None:
+            return _write_films(connection)
+        # Two who share a lock could never both get it alone: the savepoint gives it back first.
         raise psycopg.Rollback(attempt)
     lock_films(connection)
     _match_known(connection)
@@ -123,6 +128,11 @@ def resolve_incoming(connection: psycopg.Connection) -> int:
     while twins := _find_twins(connection):
         _merge_films(connection, *twins)
         _match_aliases(connection)
+    return _write_films(connection)
+
+
+def _write_films(connection: psycopg.Connection) -> int:
+    """Create, rename and complete films by the rows of `incoming` that tell something new of them."""
     connection.execute(f"update incoming set film_id = {_BEST_MATCH} where film_id is null and not is_known")
     # A slug that now belongs to another film: the film that had it keeps its other ids.
     connection.execute(
