@@ -30,7 +30,7 @@ from almanac_pipeline.progress import track
 from almanac_pipeline.settings import Settings
 from almanac_pipeline.sources.protocol import Circle, FilmRelation, Source
 from almanac_pipeline.sources.records import FilmGrid, PeoplePage, PersonSummary
-from almanac_pipeline.warehouse import cohorts, members, runs, staging
+from almanac_pipeline.warehouse import cohorts, forgetting, members, runs, staging
 from almanac_pipeline.warehouse.alerts import raise_alert
 from almanac_pipeline.warehouse.cohorts import Cohort
 from almanac_pipeline.warehouse.connection import connect_to, connection_pool
@@ -109,6 +109,8 @@ def sync_members(
             sync = _Sync(connection, database_url, settings, source, run, cohort, definition)
             chosen = _find_members(sync)
             with connection.transaction():
+                forgetting.hold_off(connection)
+                cohorts.require_active(cohorts.get_cohort(connection, cohort_slug))
                 change = members.set_members(connection, cohort.cohort_id, chosen, may_end=True)
             run.members_count = run.rows_seen = len(chosen)
             run.rows_changed, run.rows_removed = change.added_count, change.ended_count
@@ -279,6 +281,8 @@ def _read_circle_of(sync: _Sync, member: Member, circle: Circle) -> None:
         member = identities.follow_renaming(connection, member, renamed)
         people, _ = _read_people(sync, read(member.username), circle, owner=member.username)
     with connection.transaction():
+        forgetting.hold_off(connection)
+        members.get_member(connection, member.user_id)
         if circle == "following":
             stored = len(members.followed_by(connection, [member.user_id]))
         else:

@@ -110,6 +110,11 @@ def is_forgotten_lid(connection: psycopg.Connection, lid: str) -> bool:
     return row is not None
 
 
+def hold_off(connection: psycopg.Connection) -> None:
+    """Let nobody be forgotten until the caller's transaction ends."""
+    connection.execute("lock table raw.users in row exclusive mode")
+
+
 def allow(connection: psycopg.Connection, username: str) -> bool:
     """Forget that the person asked to be forgotten, under all names and ids; False if they had not."""
     return bool(

@@ -170,6 +170,7 @@ def set_members(
         insert into raw.cohort_members (cohort_id, user_id, depth)
         select %(cohort)s, user_id, depth
         from unnest(%(users)s::bigint[], %(depths)s::smallint[]) as wanted (user_id, depth)
+        join raw.users using (user_id)  -- not those forgotten meanwhile
         where not exists (
             select from raw.cohort_members as known
             where known.cohort_id = %(cohort)s and known.user_id = wanted.user_id and until is null
