@@ -22,6 +22,7 @@ from almanac_pipeline.warehouse.alerts import (
     resolve_alerts,
 )
 from almanac_pipeline.warehouse.runs import Run, record_failure, scrape_run
+from almanac_pipeline.warehouse.staging import mark_success
 
 PROJECT = Path(__file__).resolve().parents[2]
 USUAL = [210, 200, 190, 205, 195]
@@ -84,6 +85,18 @@ def test_an_alert_is_rolled_back_with_its_transaction(connection: psycopg.Connec
     raise_alert(connection, "layout", "rated", "no slug")
     connection.rollback()
     assert open_alerts(connection) == []
+
+
+def test_a_believed_reading_resolves_what_was_suspicious_about_that_member_and_subject(
+    connection: psycopg.Connection,
+) -> None:
+    row = connection.execute("insert into raw.users (username) values ('ann') returning user_id").fetchone()
+    assert row is not None
+    user_id = row[0]
+    for subject in ("ratings", "likes"):
+        raise_alert(connection, "suspicious", f"member {user_id} {subject}", "empty", user_id=user_id)
+    mark_success(connection, user_id, "ratings", complete=True)
+    assert [alert.subject for alert in open_alerts(connection)] == [f"member {user_id} likes"]
 
 
 # -- volume --------------------------------------------------------------------------------------
