@@ -279,8 +279,11 @@ def _each_member(
         for wait in (False, True):
 
             def work(member: Member, stopping: threading.Event, wait: bool = wait) -> Taken | None:
-                with pool.connection() as connection:
-                    return take(connection, member, stopping, wait)
+                try:
+                    with pool.connection() as connection:
+                        return take(connection, member, stopping, wait)
+                except ForgottenError:
+                    return None  # forgotten since the run began
 
             busy = []
             for member, taken in in_parallel(work, todo, settings.http_workers):

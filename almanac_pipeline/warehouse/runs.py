@@ -146,7 +146,7 @@ def record_member(
     milliseconds: int = 0,
     error: AlmanacError | None = None,
 ) -> None:
-    """Say what a run did for one member, in place of what was said before.
+    """Say what a run did for one member, in place of what was said before. Nothing of who was forgotten.
 
     `outcome` is a word such as full, incremental, unchanged, skipped or failed.
     """
@@ -155,7 +155,7 @@ def record_member(
         insert into ops.scrape_run_members
             (scrape_run_id, user_id, outcome, pages_count, requests_count, rows_seen, rows_changed,
              rows_removed, milliseconds, error_sample)
-        values (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s)
+        select %s, user_id, %s, %s, %s, %s, %s, %s, %s, %s from raw.users where user_id = %s
         on conflict (scrape_run_id, user_id) do update
         set outcome = excluded.outcome, pages_count = excluded.pages_count,
             requests_count = excluded.requests_count, rows_seen = excluded.rows_seen,
@@ -163,8 +163,8 @@ def record_member(
             milliseconds = excluded.milliseconds, error_sample = excluded.error_sample
         """,
         [
-            run.run_id, user_id, outcome, pages_count, requests_count, rows_seen, rows_changed,
-            rows_removed, milliseconds, str(error) if error is not None else None,
+            run.run_id, outcome, pages_count, requests_count, rows_seen, rows_changed,
+            rows_removed, milliseconds, str(error) if error is not None else None, user_id,
         ],
     )  # fmt: skip
 
