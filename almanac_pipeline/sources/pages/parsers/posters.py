@@ -40,9 +40,10 @@ _SLUG_ATTRIBUTES = (
 
 _SHELLS = ":is(li.griditem, li.posteritem, li.poster-container, li.film-detail, .film-poster)"
 _POSTER = ':is(.film-poster, [data-component-class="LazyPoster"])'
+_STARS_OF_CLASS = {f"rated-{half_star_count}": half_star_count / 2 for half_star_count in range(1, 11)}
 # As pages write it; whatever is written otherwise is read as JSON.
 _PLAIN_IDENTIFIER = re.compile(
-    r'\{"lid":"([0-9A-Za-z]+)","uid":"([a-z]+:[0-9]+)"(?:,"[A-Za-z]+":"[^"\\]*")*\}'
+    r'\{"lid":"([0-9A-Za-z]+)","uid":"([a-z]+:[0-9]+)"(?:,"[A-Za-z]+":"[A-Za-z]*")*\}'
 )
 
 _OUTSIDE_TAGS = frozenset(("aside", "nav", "header", "footer"))
@@ -55,7 +56,6 @@ _POSTER_PREFIX = "Poster for "
 _DETAIL_CLASSES = frozenset(("film-detail", "listitem"))
 OPINION = ".poster-viewingdata"
 _RANK = ".list-number"
-_SHOWN_TITLES = "a.frame, img[alt]"
 _DETAIL_OPINION = ".film-detail-meta, .film-detail-content, .content-reactions-strip"
 
 
@@ -82,11 +82,11 @@ class Poster:
                 return value
             values = self._values = {}
             for node in (self.container, *reversed(self.carriers)):
-                found = node.attributes
-                values.update({name: value for name, value in found.items() if value and not value.isspace()})
+                values.update({name: value for name, value in node.attributes.items() if value})
         for name in names:
-            if name in values:
-                return values[name]
+            value = values.get(name)
+            if value and not value.isspace():
+                return value
         return None
 
     def is_old_markup(self) -> bool:
@@ -130,14 +130,18 @@ class Poster:
 
     def _shown_title(self) -> tuple[str | None, int | None]:
         """What the picture is labelled with, and the year that a detail view prints beside the title."""
+        # Most often right inside the carrier, where looking is cheap.
+        inside = list(self.carriers[0].iter()) if self.carriers else []
+        frames = [node for node in inside if node.tag == "a" and "frame" in class_names(node)]
+        images = [node for node in inside if node.tag == "img" and node.attrs.get("alt")]
+        if not images:
+            frames = self.container.css("a.frame")
+            images = self.container.css("img[alt]")
         name = ""
-        shown = self.container.css(_SHOWN_TITLES)
-        for frame in shown:
-            if frame.tag == "a" and not name.strip():
-                name = frame.attrs.get("data-original-title") or frame.attrs.get("title") or frame.text()
-        if not name.strip():
-            image = next((node for node in shown if node.tag == "img"), None)
-            name = (image.attrs.get("alt") if image is not None else None) or ""
+        for frame in frames[:1]:
+            name = frame.attrs.get("data-original-title") or frame.attrs.get("title") or frame.text()
+        if not name.strip() and images:
+            name = images[0].attrs.get("alt") or ""
             # Scripts put these words before the title; a film may also be called so.
             if name.startswith(_POSTER_PREFIX) and not self.slug.startswith("poster-for"):
                 name = name[len(_POSTER_PREFIX) :]
@@ -277,8 +281,10 @@ class _Items:
 
 
 def _slug(carrier: LexborNode) -> str | None:
+    attributes = carrier.attrs
     for name in _SLUG_ATTRIBUTES:
-        slug = film_slug(carrier.attrs.get(name))
+        value = attributes.get(name)
+        slug = film_slug(value) if value else None
         if slug is not None:
             return slug
     return None
@@ -330,6 +336,10 @@ def read_rating(node: LexborNode, names: list[str]) -> float | None:
     Raises:
         LayoutChangedError: it says something else.
     """
+    for name in names:
+        stars = _STARS_OF_CLASS.get(name)
+        if stars is not None:
+            return stars
     half_star_count = rated_class(names)
     if half_star_count is not None:
         return _stars_or_raise(half_star_count)

@@ -21,7 +21,7 @@ _NUMBER = re.compile(rf"[0-9](?:(?:[0-9]|{_GROUPING})*[0-9])?(?:\s?[KkMm]\b)?")
 _COUNT = re.compile(rf"[0-9]{{1,15}}|[0-9]{{1,3}}(?:{_GROUPING}[0-9]{{3}}){{1,4}}")
 _WHOLE_NUMBER = re.compile(r"[0-9]{1,15}")
 _SEPARATORS = re.compile(r"[^0-9]")
-_TRAILING_YEAR = re.compile(r"\s\(([0-9]{4})\)$")
+_TRAILING_YEAR = re.compile(r"\s\(([0-9]{4})\)")
 _PAGE_NUMBER = re.compile(r"(?:/page/|[?&]page=)([0-9]{1,9})(?=[/?&#]|$)")
 _FILM_PATH = re.compile(r"(?:^|/)film/([^/?#]+)")
 _UNSTORABLE = re.compile(r"[\x00\ud800-\udfff]")
@@ -48,7 +48,8 @@ def read_count(value: str | None) -> int | None:
 def split_title(name: str) -> tuple[str, int | None]:
     """A display name without its trailing year: "Birds of Prey (and more) (2020)" keeps the first bracket."""
     name = clean(name)
-    match = _TRAILING_YEAR.search(ascii_digits(name[-7:]))
+    tail = name[-7:]
+    match = _TRAILING_YEAR.fullmatch(tail if tail.isascii() else ascii_digits(tail))
     title = name[:-7].rstrip() if match else ""
     return (title, int(match[1])) if match and title else (name, None)
 
