@@ -109,9 +109,11 @@ def read_opinions(connection: psycopg.Connection, cohort: str) -> CohortOpinions
 
 
 def _read_ratings(connection: psycopg.Connection, cohort_id: int) -> NDArray[np.void]:
+    # A rating of a film that is not there holds back its own cohort (an audit), not all of the build.
     query = sql.SQL(
         "copy (select user_id, film_id, (rating * 2)::integer from intermediate.int_cohort_ratings"
-        " where cohort_id = {} and rating is not null) to stdout (format binary)"
+        " where cohort_id = {} and rating is not null and film_id in (select film_id from raw.films))"
+        " to stdout (format binary)"
     ).format(sql.Literal(cohort_id))
     with connection.cursor() as cursor, cursor.copy(query) as copy:
         data = b"".join(copy)

@@ -133,7 +133,13 @@ def spoil_with_a_histogram(two: Warehouse) -> str:
     return "global_histogram_total"
 
 
-@pytest.mark.parametrize("spoil", [spoil_with_a_twin, spoil_with_a_histogram])
+def spoil_with_an_orphan(two: Warehouse) -> str:
+    """Ann rated a film that is not there: no foreign key of raw.ratings refuses that."""
+    two.rate(two.scalar("select user_id from raw.users where username = 'ann'"), 999_999, 5)
+    return "bucket_sums_equal_ratings"
+
+
+@pytest.mark.parametrize("spoil", [spoil_with_a_twin, spoil_with_a_histogram, spoil_with_an_orphan])
 def test_a_failing_audit_holds_back_that_cohort_and_no_other(
     two: Warehouse, spoil: Callable[[Warehouse], str]
 ) -> None:
