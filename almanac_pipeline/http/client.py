@@ -38,13 +38,14 @@ from almanac_pipeline.errors import (
     WrongPageError,
 )
 from almanac_pipeline.http.answers import challenge, raise_for_status, refusal
-from almanac_pipeline.http.database import PATIENCE_SECONDS, open_later
+from almanac_pipeline.http.database import open_later
 from almanac_pipeline.http.host_state import HostState
 from almanac_pipeline.http.hosts import HostPolicy, RateLimit, host_of, page_policy
 from almanac_pipeline.http.limiter import HostLimiter
 from almanac_pipeline.http.request_log import RequestLog, RequestRow
 from almanac_pipeline.http.retry import backoff
 from almanac_pipeline.http.robots import MAX_ROBOTS_BYTES, RobotsRules, Rules
+from almanac_pipeline.postgres import PATIENCE_SECONDS
 from almanac_pipeline.settings import Settings
 
 AGENT = "CohortAlmanac"
@@ -277,8 +278,7 @@ class PoliteClient:
                 try:
                     return parse(response)
                 except BlockedError:
-                    self._state.block(host, f"a challenge page in place of {path_class}")
-                    raise
+                    raise self._block(asking, "a challenge page") from None
             except RetriableError as error:
                 failure = error
             try:
@@ -353,17 +353,21 @@ class PoliteClient:
         if reason := refusal(exchange.status, exchange.headers, exchange.body):
             if (explained := _explained(response, asking.explains_refusal)) is not None:
                 raise explained
-            self._state.block(host, f"{reason} in place of {asking.path_class}")
-            raise BlockedError(
-                f"{asking}: refused with {reason}. Nothing more is asked of {host}. "
-                f"Find out why, then `almanac unblock {host}`."
-            )
+            raise self._block(asking, reason)
         if exchange.status not in REDIRECTS or "Location" not in exchange.headers:
             retry_after = self._retry.retry_after_seconds(exchange.headers)
             if exchange.status == 429 or (exchange.status == 503 and retry_after):
                 self._state.postpone(host, retry_after or self._retry.backoff_factor * 2**attempt)
             raise_for_status(exchange.status, what=str(asking), retry_after_seconds=retry_after)
         return response
+
+    def _block(self, asking: _Asking, reason: str) -> BlockedError:
+        """Let nobody ask the host any more; returns the error that says so."""
+        self._state.block(asking.host, f"{reason} in place of {asking.path_class}")
+        return BlockedError(
+            f"{asking}: refused with {reason}. Nothing more is asked of {asking.host}. "
+            f"Find out why, then `almanac unblock {asking.host}`."
+        )
 
     def _wait_for_turn(self, asking: _Asking) -> None:
         """Return when the request may be sent now; it is counted then."""

@@ -14,22 +14,10 @@ from psycopg import Connection
 from psycopg_pool import ConnectionPool
 
 from almanac_pipeline.errors import WarehouseError
+from almanac_pipeline.postgres import NETWORK_OPTIONS, PATIENCE_SECONDS, failure_words, is_away
 
-# A restart of PostgreSQL takes one to five seconds; whoever waits longer holds up a run that must fail.
-PATIENCE_SECONDS = 8.0
 CONNECTION_SECONDS = 2.0
 RETRY_SECONDS = 0.1
-# Without these a lost network is noticed after two hours. Seconds, but for the last one.
-_NETWORK = {
-    "connect_timeout": 5,
-    "keepalives_idle": 5,
-    "keepalives_interval": 2,
-    "keepalives_count": 2,
-    "tcp_user_timeout": 8_000,
-}
-# Connection exceptions, shutting down or starting up, too many connections.
-_PASSING = ("08", "57P", "53300")
-_DISK_FULL = "53100"
 
 Result = TypeVar("Result")
 
@@ -51,7 +39,7 @@ def open_later(
         open=False,
         timeout=CONNECTION_SECONDS,
         configure=configure,
-        kwargs={"autocommit": autocommit, "application_name": name, **_NETWORK},
+        kwargs={"autocommit": autocommit, "application_name": name, **NETWORK_OPTIONS},
     )
 
 
@@ -70,24 +58,7 @@ def patiently(work: Callable[[], Result]) -> Result:
         except psycopg.Error as error:
             now = time.monotonic()
             deadline = deadline or now + PATIENCE_SECONDS
-            failure = None if _is_passing(error) and now < deadline else _words(error)
+            failure = None if is_away(error) and now < deadline else failure_words(error)
         if failure is not None:
             raise WarehouseError(failure)
         time.sleep(RETRY_SECONDS)
-
-
-def _is_passing(error: psycopg.Error) -> bool:
-    if error.sqlstate is None:  # the connection broke, or none was to be had
-        return isinstance(error, (psycopg.OperationalError, psycopg.InterfaceError))
-    return error.sqlstate.startswith(_PASSING)
-
-
-def _words(error: psycopg.Error) -> str:
-    if error.sqlstate == _DISK_FULL:
-        return "The database's disk is full: free some space; the next run goes on where this one stopped."
-    if _is_passing(error):
-        return (
-            f"The database has not answered for {PATIENCE_SECONDS:.0f} s: see `almanac doctor`; "
-            "the next run goes on where this one stopped."
-        )
-    return f"The database failed: {error.diag.message_primary or type(error).__name__}"

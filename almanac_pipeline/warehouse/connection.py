@@ -11,6 +11,7 @@ from psycopg.conninfo import conninfo_to_dict
 from psycopg_pool import ConnectionPool
 
 from almanac_pipeline.errors import WarehouseError
+from almanac_pipeline.postgres import NETWORK_OPTIONS, PATIENCE_SECONDS
 from almanac_pipeline.settings import Settings, get_settings
 from almanac_pipeline.warehouse.embedded import EmbeddedServer
 from almanac_pipeline.warehouse.migrate import migrate
@@ -62,7 +63,7 @@ def connect_to(url: str, *, autocommit: bool = False) -> psycopg.Connection:
         WarehouseError: it cannot be reached; the message names host and port, never the password.
     """
     try:
-        return psycopg.connect(url, autocommit=autocommit, connect_timeout=10, application_name="almanac")
+        return psycopg.connect(url, autocommit=autocommit, application_name="almanac", **NETWORK_OPTIONS)
     except psycopg.OperationalError as error:
         raise WarehouseError(f"The database at {describe(url)} cannot be reached: {_reason(error)}") from None
     except psycopg.ProgrammingError:  # its message would repeat parts of the URL
@@ -76,7 +77,9 @@ def connection_pool(url: str, size: int) -> ConnectionPool[psycopg.Connection]:
         min_size=1,
         max_size=size,
         open=True,
-        kwargs={"autocommit": True, "connect_timeout": 10, "application_name": "almanac"},
+        # Each thread has one, so that only a database that is away makes anybody wait.
+        timeout=PATIENCE_SECONDS,
+        kwargs={"autocommit": True, "application_name": "almanac", **NETWORK_OPTIONS},
     )
 
 

@@ -317,7 +317,7 @@ def test_a_challenge_that_only_the_parser_sees_blocks_the_host(site: FakeSite, o
         raise BlockedError("a challenge")
 
     client = open_client()
-    with pytest.raises(BlockedError):
+    with pytest.raises(BlockedError, match=r"\(film\): refused with a challenge page.*almanac unblock"):
         client.get_as(f"{site.url}/a/", parse=parse, path_class="film")
     with pytest.raises(BlockedError, match="until `almanac unblock"):
         client.get(f"{site.url}/b/", path_class="film")
