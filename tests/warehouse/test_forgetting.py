@@ -366,3 +366,26 @@ def test_an_insertion_that_meets_a_forgetting_sees_it(auto: psycopg.Connection, 
             forget(auto, name)
             inserting.result(timeout=30)
     assert auto.execute("select username from raw.users").fetchall() == []
+
+
+def test_statistics_that_are_being_written_are_waited_for_and_go_too(
+    auto: psycopg.Connection, database_url: str
+) -> None:
+    cohort_id = cohort(auto, "circle", {"kind": "usernames", "usernames": ["nn_x", "bob"]})
+    auto.execute(
+        "insert into raw.cohort_members (cohort_id, user_id) values (%s, %s)", [cohort_id, add(auto, "nn_x")]
+    )
+    with ThreadPoolExecutor(1) as threads, connect_to(database_url) as computing:
+        # As the circle model does: its old rows go first, the new ones hold everybody's opinions.
+        computing.execute("delete from intermediate.circle_parameters where cohort_id = %s", [cohort_id])
+        forgetting = threads.submit(forget_in_thread, database_url, "nn_x")
+        wait_until_somebody_waits(auto)
+        computing.execute(
+            "insert into intermediate.circle_films"
+            " (cohort_id, film_id, raters, estimate, estimate_sd, information, prior)"
+            " values (%s, 1, 1, 5, 1, 1, 3)",
+            [cohort_id],
+        )
+        computing.commit()
+        assert forgetting.result(timeout=30).rows_by_table["intermediate.circle_films"] == 1
+    assert auto.execute("select count(*) from intermediate.circle_films").fetchone() == (0,)
