@@ -4,9 +4,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import dagster as dg
+import psycopg
 
 from almanac_pipeline.errors import AlmanacError
 from almanac_pipeline.http.client import PoliteClient
+from almanac_pipeline.postgres import failure_words
 from almanac_pipeline.settings import Settings, get_settings
 from almanac_pipeline.sources.pages.source import PagesSource
 from almanac_pipeline.tmdb.client import TmdbClient
@@ -51,3 +53,6 @@ def final_errors() -> Iterator[None]:
         yield
     except AlmanacError as error:
         raise dg.Failure(description=str(error), allow_retries=False) from error
+    except psycopg.Error as error:
+        # Its own words may repeat a row, and Dagster keeps them for good.
+        raise dg.Failure(description=failure_words(error), allow_retries=False) from None
