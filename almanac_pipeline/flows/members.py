@@ -12,14 +12,16 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, TypeVar
+from typing import Any, TypeVar
 
 import psycopg
 
 from almanac_pipeline.errors import (
     AlmanacError,
     LayoutChangedError,
+    NotFoundError,
     PermanentError,
+    PrivateError,
     RenamedError,
     RetriableError,
     WrongPageError,
@@ -78,6 +80,15 @@ class _Sync:
     """Names on the pages of a film's people, in the order in which they come in."""
     is_complete: bool = True
     """Whether those are all of them."""
+
+
+@dataclass(slots=True)
+class _ProfileRead:
+    """What reading one profile took."""
+
+    requests: int = 0
+    pages: int = 0
+    has_failed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,12 +181,17 @@ def _find_members(sync: _Sync) -> dict[int, int]:
             sync.connection, {*found.depths, *current}, sync.settings.profile_max_age_hours
         )
         chosen = choose(found, known, current, sync.definition)
-        unread = [user_id for user_id in chosen if known[user_id].needs_profile]
-        leaving = [] if kind == "usernames" else [
-            user_id for user_id in current
-            if user_id not in found.depths and user_id not in chosen and known[user_id].status == "active"
+        unread = [known[user_id] for user_id in chosen if known[user_id].needs_profile]
+        leaving = [
+            known[user_id] for user_id in current
+            if kind != "usernames" and user_id not in found.depths and user_id not in chosen
+            and known[user_id].status == "active"
         ]  # fmt: skip
-        asked = [known[user_id] for user_id in (*unread, *leaving) if user_id not in sync.asked]
+        # One after the other: a new name may be that of somebody who seems to leave.
+        due = (
+            [person for person in people if person.user_id not in sync.asked] for people in (unread, leaving)
+        )
+        asked = next(filter(None, due), [])
         if not asked or not sync.source.permits("profile"):
             return chosen
         _read_profiles(sync, asked)
@@ -186,35 +202,45 @@ def _read_profiles(sync: _Sync, people: Sequence[Candidate]) -> None:
     sync.asked.update(person.user_id for person in people)
     with connection_pool(sync.database_url, sync.settings.http_workers) as pool:
 
-        def work(person: Candidate, stopping: threading.Event) -> str:
+        def work(person: Candidate, stopping: threading.Event) -> _ProfileRead:
+            if stopping.is_set():
+                raise StoppedError("Stopped, because another member met a fatal error.")
             with pool.connection() as connection:
-                return _read_profile(sync, connection, person, stopping)
+                return _read_profile(sync, connection, person)
 
-        for _, outcome in in_parallel(work, people, sync.settings.http_workers):
-            sync.run.requests_count += outcome != "skipped"
-            sync.run.pages_count += outcome == "read"
-            sync.profiles_count += outcome == "read"
-            sync.run.failures_count += outcome == "failed"
+        for _, read in in_parallel(work, people, sync.settings.http_workers):
+            sync.run.requests_count += read.requests
+            sync.run.pages_count += read.pages
+            sync.profiles_count += read.pages
+            sync.run.failures_count += read.has_failed
 
 
-def _read_profile(
-    sync: _Sync, connection: psycopg.Connection, person: Candidate, stopping: threading.Event
-) -> Literal["read", "failed", "skipped"]:
+def _read_profile(sync: _Sync, connection: psycopg.Connection, person: Candidate) -> _ProfileRead:
     """Read one profile, unless another run has just done so."""
-    if stopping.is_set():
-        raise StoppedError("Stopped, because another member met a fatal error.")
+    read = _ProfileRead()
     member = Member(person.user_id, person.username, person.status)
     try:
         with runs.member_lock(connection, "ratings", person.user_id, wait=True):
             state = staging.read_state(connection, person.user_id, "profile")
             if state.last_success_at is not None and state.last_success_at > sync.run.started_at:
-                return "skipped"
-            profile, user_id = identities.read_profile(connection, sync.source, member)
+                return read
+            read.requests += 1
+            try:
+                profile, user_id = identities.read_profile(connection, sync.source, member)
+            except RenamedError as renamed:
+                member = identities.follow_renaming(connection, member, renamed)
+                read.requests += 1
+                profile, user_id = identities.read_profile(connection, sync.source, member)
+            read.pages += 1
             identities.set_favorites(connection, sync.settings, sync.source, sync.run, user_id, profile)
     except (RetriableError, PermanentError) as error:
-        _failed(sync, connection, member, "profile", error)
-        return "failed"
-    return "read"
+        if isinstance(error, (NotFoundError, PrivateError)) and not person.needs_profile:
+            # Of somebody who leaves that is the answer, and no failure.
+            members.mark_unreadable(connection, member.user_id, error)
+        else:
+            _failed(sync, connection, member, "profile", error)
+            read.has_failed = True
+    return read
 
 
 def _failed(

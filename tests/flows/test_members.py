@@ -19,7 +19,13 @@ from almanac_pipeline.errors import (
 from almanac_pipeline.flows.members import MembersReport, sync_members
 from almanac_pipeline.settings import Settings
 from almanac_pipeline.sources.records import PeoplePage
-from almanac_pipeline.warehouse.cohorts import add_named_members, create_cohort, get_cohort, list_cohorts
+from almanac_pipeline.warehouse.cohorts import (
+    add_named_members,
+    create_cohort,
+    get_cohort,
+    list_cohorts,
+    validated_definition,
+)
 from almanac_pipeline.warehouse.forgetting import forget
 from almanac_pipeline.warehouse.members import ensure_users, learn_profile
 from tests.flows.conftest import Query
@@ -475,17 +481,18 @@ def test_a_forgotten_person_does_not_come_back_under_another_name(
         ({"kind": "usernames", "usernames": "ada"}, "at least one name"),
     ],
 )
-def test_a_malformed_definition_is_refused_by_name(
-    connection: psycopg.Connection, definition: dict[str, object], message: str
-) -> None:
+def test_a_malformed_definition_is_refused_by_name(definition: dict[str, object], message: str) -> None:
     with pytest.raises(ConfigurationError, match=message):
-        create_cohort(connection, "c", "C", definition)
+        validated_definition(definition)
 
 
-@pytest.mark.parametrize("slug", ["", "Upper", "-dash", "ä", "a" * 64, "a b"])
-def test_a_malformed_slug_is_refused(connection: psycopg.Connection, slug: str) -> None:
-    with pytest.raises(ConfigurationError, match="slug"):
-        create_cohort(connection, slug, "C", {"kind": "usernames", "usernames": ["a"]})
+def test_a_malformed_slug_or_definition_makes_no_cohort(connection: psycopg.Connection) -> None:
+    for slug in ("", "Upper", "-dash", "ä", "a" * 64, "a b"):
+        with pytest.raises(ConfigurationError, match="slug"):
+            create_cohort(connection, slug, "C", {"kind": "usernames", "usernames": ["a"]})
+    with pytest.raises(ConfigurationError, match="at least one name"):
+        create_cohort(connection, "c", "C", {"kind": "usernames"})
+    assert list_cohorts(connection) == []
 
 
 def test_creating_a_cohort_again_is_no_error_unless_it_means_something_else(
