@@ -224,8 +224,9 @@ def _read_pages(reading: Reading, source: Source, grid: Grid, mode: Mode, first_
     """Read and stage from `first_page` on, until the end or until nothing newer can come.
 
     Newest first, nothing newer comes behind the first film whose rating (or like) is stored
-    already. The page that shows it is the last one, and `overlap_pages` more; unless the total
-    says that something is missing, which only the rest of the list can tell.
+    already, but for one that was rated anew with the same stars. So the first page that ends with
+    a known film is the last one, and `overlap_pages` more; unless the total says that something is
+    missing, which only the rest of the list can tell.
     """
     connection, user_id, subject = reading.connection, reading.member.user_id, _SUBJECTS[grid]
     state, settings = reading.member.state(subject), reading.settings
@@ -243,7 +244,7 @@ def _read_pages(reading: Reading, source: Source, grid: Grid, mode: Mode, first_
         if mode == "incremental":
             comparison = opinions.compare_page(connection, user_id, _NEWEST_PARTS[subject], page.items)
             has_news = has_news or comparison.same < len(page.items)
-            if comparison.known and last_needed is None:
+            if comparison.ends_known and last_needed is None:
                 last_needed = number + settings.overlap_pages
             if not has_news and (is_last or number > settings.overlap_pages):
                 stored = opinions.count_stored(connection, user_id, _NEWEST_PARTS[subject])

@@ -99,9 +99,11 @@ class PageComparison:
     """A page of a newest-first grid against what is stored."""
 
     known: int
-    """Items whose rating (or like) is stored already: behind the first of them nothing is newer."""
+    """Items whose rating (or like) is stored already."""
     same: int
     """Items of which nothing at all is news, not even an id of the film."""
+    ends_known: bool
+    """Whether the last item is one of the known. One before the last may have been rated anew, alike."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,9 +169,10 @@ def compare_page(
                      and num_nonnulls(item.uid, item.lid, item.slug)
                          = num_nonnulls(u.film_id, l.film_id, s.film_id)
                      and coalesce(u.film_id = s.film_id, true) and coalesce(l.film_id = s.film_id, true)
-               )
+               ),
+               max(position) filter (where old.removed_at is null and {_KNOWN[part]})
         from unnest(%s::text[], %s::text[], %s::text[], %s::numeric[], %s::boolean[])
-            as item (slug, uid, lid, rating, liked)
+            with ordinality as item (slug, uid, lid, rating, liked, position)
         left join raw.film_aliases as u on u.kind = 'uid' and u.value = item.uid
         left join raw.film_aliases as l on l.kind = 'lid' and l.value = item.lid
         left join raw.film_aliases as s on s.kind = 'slug' and s.value = item.slug
@@ -186,7 +189,7 @@ def compare_page(
         ],
     ).fetchone()
     assert row is not None
-    return PageComparison(int(row[0]), int(row[1]))
+    return PageComparison(int(row[0]), int(row[1]), ends_known=bool(items) and row[2] == len(items))
 
 
 def merge_staged(
