@@ -13,7 +13,7 @@ from xml.parsers import expat
 
 from almanac_pipeline.errors import LayoutChangedError, RetriableError, WrongPageError
 from almanac_pipeline.sources.pages.parsers.document import open_document, require_text
-from almanac_pipeline.sources.pages.parsers.text import clean, film_slug, int_of, path_segments
+from almanac_pipeline.sources.pages.parsers.text import clean, film_slug, int_of, path_segments, text_of
 from almanac_pipeline.sources.records import Feed, FeedEntry, FilmItem, MediaType
 
 _SPACE = " "
@@ -73,7 +73,7 @@ def parse_feed(body: bytes) -> Feed:
     owner = path_segments(reader.channel.get("link"))
     if reader.root != "rss" or len(owner) != 1:
         raise WrongPageError("not the feed of a member")
-    viewings = [item for item in reader.items if _VIEWING.match(item.get("guid", ""))]
+    viewings = [item for item in reader.items if _is_viewing(item)]
     return Feed(
         owner=owner[0],
         entries=tuple(_entry(item) for item in viewings),
@@ -103,9 +103,18 @@ def _refuse_doctype(*_arguments: object) -> None:
     raise _Doctype
 
 
+def _is_viewing(item: dict[str, str]) -> bool:
+    """Whether an item tells of a film: by its guid, and no other may name one."""
+    if _VIEWING.match(item.get("guid", "")):
+        return True
+    if f"{_LETTERBOXD}filmTitle" in item and "/film/" in item.get("link", ""):
+        raise LayoutChangedError("an item of the feed names a film but has no guid of a kind that we know")
+    return False
+
+
 def _entry(item: dict[str, str]) -> FeedEntry:
     slug = film_slug(item.get("link")) if "/film/" in item.get("link", "") else None
-    title = item.get(f"{_LETTERBOXD}filmTitle")
+    title = text_of(item.get(f"{_LETTERBOXD}filmTitle"))
     if slug is None or not title:
         raise LayoutChangedError("an entry of the feed does not name its film")
     liked = _yes(item.get(f"{_LETTERBOXD}memberLike"))

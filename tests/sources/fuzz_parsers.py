@@ -65,7 +65,7 @@ _ITEM = re.compile(
     r'(<li class="(?:tooltip )?(?:griditem|posteritem|poster-container)[^>]*>)(.*?)(</li>)', re.DOTALL
 )
 _LIST = re.compile(r'<ul class="(?:grid|poster-list)[^>]*>.*?</ul>', re.DOTALL)
-_COUNTED = re.compile(r'(?<=title=")[0-9][^"]*?(?:films|people|ratings?)\b[^"]*(?=")')
+_COUNTED = re.compile(r'(?<=title=")(?:[0-9]|Weighted average)[^"]*?(?:films|people|ratings?)\b[^"]*(?=")')
 _CODE = re.compile(r"<script\b.*?</script>|<style\b.*?</style>|<!--.*?-->", re.DOTALL | re.IGNORECASE)
 _OPTIONAL = re.compile(
     r"""\s(?:data-item-full-display-name|data-details-endpoint|data-poster-url|data-show-menu|data-likeable"""

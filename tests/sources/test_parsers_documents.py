@@ -12,6 +12,7 @@ from almanac_pipeline.errors import (
     AlmanacError,
     BlockedError,
     NotFoundError,
+    PrivateError,
     RetriableError,
     WrongPageError,
 )
@@ -59,6 +60,26 @@ def test_the_sites_own_error_page_tells_gone_from_broken() -> None:
         open_document(whole("Letterboxd - Oops", "<p>Something broke</p>", "error message-dark"))
 
 
+@pytest.mark.parametrize(
+    ("title", "text"),
+    [
+        ("Letterboxd - Private", "Sorry."),
+        ("Letterboxd", "This account is private."),
+        ("Letterboxd", "The member has set this profile to private."),
+        ("Letterboxd", "Greetings, Dr. Falken. This file is classified."),
+    ],
+)
+def test_the_sites_own_word_that_a_member_is_private_is_told_from_other_errors(title: str, text: str) -> None:
+    with pytest.raises(PrivateError):
+        open_document(whole(title, f'<section class="message"><p>{text}</p></section>', "error message-dark"))
+
+
+@pytest.mark.parametrize("text", ["We are updating our privacy policy.", "Come back later", ""])
+def test_an_error_page_of_unknown_wording_is_neither_private_nor_gone_nor_empty(text: str) -> None:
+    with pytest.raises(RetriableError, match="unknown wording"):
+        open_document(whole("Letterboxd", f"<p>{text}</p>", "error message-dark"))
+
+
 def test_an_unknown_tmdb_id_is_not_found_although_the_status_is_200() -> None:
     with pytest.raises(NotFoundError):
         open_document(page("Film not found", path="/tmdb/999999999/", classes="", owner=None))
@@ -99,6 +120,7 @@ def test_no_message_carries_the_title_of_the_page() -> None:
         ("/ada/followers/", "followers"),
         ("/film/salt/", "film"),
         ("/film/salt/members/page/2/", "members"),
+        ("/film/salt/ratings/rated/5/", "members"),
         ("/film/salt/reviews/", None),
         ("/director/ada-example/", "person"),
         ("/films/popular/", None),
@@ -157,6 +179,10 @@ def test_a_page_may_leave_its_number_out_of_its_address_but_not_name_another() -
         ("50,479\u00a0followers", 50479),
         ("following\u00a05", 5),
         ("1\u202f690 films", 1690),
+        ("1 615 704 people", 1615704),
+        ("2001 2002", 2001),
+        ("\u0661\u066c\u0666\u0669\u0660 films", 1690),
+        ("\u0967\u0968 films", 12),
         ("23.4K (6%)", None),
         ("111K", None),
         ("4.26", None),
@@ -184,6 +210,8 @@ def test_counts_are_read_with_their_separators_and_abbreviations_are_not_counts(
         ("(1963)", "(1963)", None),
         ("Salt\u00a0(2001) ", "Salt", 2001),
         ("(500) Days (2009)", "(500) Days", 2009),
+        ("Salt  (2001)", "Salt", 2001),
+        ("Salt (\uff12\uff10\uff10\uff11)", "Salt", 2001),
     ],
 )
 def test_only_a_trailing_year_in_brackets_is_the_year(name: str, title: str, year: int | None) -> None:

@@ -99,6 +99,16 @@ def test_lists_are_counted_and_other_items_are_left() -> None:
     assert (len(parsed.entries), parsed.lists_count) == (1, 1)
 
 
+def test_an_entry_about_a_film_with_a_guid_of_no_known_kind_is_not_passed_over() -> None:
+    with pytest.raises(LayoutChangedError, match="guid"):
+        parse_feed(feed(entry() + entry(guid="letterboxd-viewing-12")))
+
+
+def test_titles_that_were_escaped_once_too_often_are_read() -> None:
+    (read,) = parse_feed(feed(entry(title="Ada&amp;#039;s Salt"))).entries
+    assert read.film.title == "Ada's Salt"
+
+
 def test_neither_the_display_name_nor_the_review_leaves_a_feed() -> None:
     text = repr(parse_feed(feed(entry(FULL))))
     assert "Example" not in text

@@ -294,6 +294,40 @@ def test_items_without_a_slug_are_a_changed_layout_and_not_an_empty_page() -> No
         parse_grid(films_page(item, total="", path="/ada_l/films/page/2/"))
 
 
+@pytest.mark.parametrize("place", [0, 1, 3])
+def test_one_item_that_no_longer_names_its_film_does_not_vanish(place: int) -> None:
+    shell = '<li class="griditem"><div class="react-component" data-component-class="LazyPoster"></div></li>'
+    items = three_films().split("</li>")[:3]
+    items.insert(place, shell.removesuffix("</li>"))
+    with pytest.raises(LayoutChangedError, match="does not name its film"):
+        parse_grid(films_page("</li>".join([*items, ""])))
+
+
+def test_an_item_without_a_poster_between_the_films_is_no_film() -> None:
+    advertisement = '<li class="griditem"><div class="banner"><a href="/pro/">Go Pro</a></div></li>'
+    assert len(parse_grid(films_page(three_films() + advertisement)).items) == 3
+
+
+def test_a_page_half_way_between_two_eras_gives_the_films_of_both() -> None:
+    old = '<li class="poster-container">' + old_poster("Old Ash", "old-ash", 14, bare_slug=True) + "</li>"
+    grid = parse_grid(films_page(three_films() + old, total="4 films"))
+    assert [film.slug for film in grid.items] == [
+        "glass-harbour",
+        "of-tides",
+        "untitled-salt-film",
+        "old-ash",
+    ]
+    assert not grid.is_old_markup
+
+
+def test_a_grid_says_where_opinions_have_their_place_and_which_era_it_is_of() -> None:
+    grid = parse_grid(films_page(three_films()))
+    assert (grid.is_old_markup, grid.marked_count, grid.hearted_count) == (False, 3, 1)
+    old = '<li class="poster-container">' + old_poster("Old Ash", "old-ash", 14, bare_slug=False) + "</li>"
+    grid = parse_grid(films_page(old, total="1 film"))
+    assert (grid.is_old_markup, grid.marked_count, grid.hearted_count) == (True, 0, 0)
+
+
 def test_a_truncated_grid_is_refused() -> None:
     body = films_page(three_films())
     with pytest.raises(RetriableError):

@@ -203,7 +203,7 @@ def kind_of_url(url: str | None) -> PageKind | None:
     if parts[0] == "film":
         if len(parts) == 2:
             return "film"
-        return "members" if len(parts) > 2 and parts[2] in ("members", "fans", "likes") else None
+        return "members" if len(parts) > 2 and parts[2] in ("members", "fans", "likes", "ratings") else None
     if parts[0] in _PERSON_ROLES:
         return "person" if section else None
     if section is None:

@@ -13,6 +13,7 @@ from almanac_pipeline.sources.pages.parsers.document import Document, open_docum
 from almanac_pipeline.sources.pages.parsers.histograms import read_fans
 from almanac_pipeline.sources.pages.parsers.posters import Poster, carriers_in
 from almanac_pipeline.sources.pages.parsers.text import (
+    ascii_digits,
     clean,
     film_slug,
     int_of,
@@ -192,7 +193,7 @@ def _imdb_id(tree: LexborHTMLParser) -> str | None:
 
 def _runtime_minutes(tree: LexborHTMLParser) -> int | None:
     for node in tree.css("p.text-footer"):
-        match = _RUNTIME.search(node.text())
+        match = _RUNTIME.search(ascii_digits(node.text()))
         if match:
             return read_count(match[1]) or None
     return None

@@ -8,7 +8,7 @@ from selectolax.lexbor import LexborHTMLParser, LexborNode
 
 from almanac_pipeline.errors import LayoutChangedError
 from almanac_pipeline.sources.pages.parsers.document import Document, open_document, tooltip
-from almanac_pipeline.sources.pages.parsers.text import clean, read_count, read_stars
+from almanac_pipeline.sources.pages.parsers.text import ascii_digits, clean, read_count, read_stars
 from almanac_pipeline.sources.records import Histogram
 
 Counts = tuple[int, int, int, int, int, int, int, int, int, int]
@@ -16,7 +16,8 @@ Counts = tuple[int, int, int, int, int, int, int, int, int, int]
 _ROWS = ".rating-histogram :is(li.rating-histogram-bar, table.chart tbody tr)"
 _LEVEL_IN_LINK = re.compile(r"/rated/([0-9]?)(½|%c2%bd)?/", re.IGNORECASE)
 _AFTER_COUNT = re.compile(r"[★(]|half|rating")
-_AVERAGE = re.compile(r"average of ([0-9](?:\.[0-9]+)?)\s+based on\s+(.*)", re.DOTALL | re.IGNORECASE)
+_DECIMAL_MARK = re.compile("[,\u066b]")
+_AVERAGE = re.compile(r"average of ([0-9](?:[.,\u066b][0-9]+)?)\s+based on\s+(.*)", re.DOTALL | re.IGNORECASE)
 
 
 def parse_histogram(body: bytes) -> Histogram | None:
@@ -38,9 +39,9 @@ def histogram_of(document: Document) -> Histogram:
         raise LayoutChangedError("the histogram has no levels")
     average, ratings = None, None
     for node in tree.css(":is(.averagerating, .average-rating, .average-rating a)"):
-        match = _AVERAGE.search(tooltip(node) or "")
+        match = _AVERAGE.search(ascii_digits(tooltip(node) or ""))
         if match:
-            average, ratings = float(match[1]), read_count(match[2])
+            average, ratings = float(_DECIMAL_MARK.sub(".", match[1])), read_count(match[2])
             break
     return Histogram(counts=counts, average=average, ratings=ratings, fans=read_fans(tree))
 

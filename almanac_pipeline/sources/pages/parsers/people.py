@@ -12,6 +12,7 @@ from almanac_pipeline.sources.pages.parsers.text import path_segments, read_coun
 from almanac_pipeline.sources.records import PeoplePage, PersonSummary
 
 PEOPLE_KINDS: tuple[PageKind, ...] = ("following", "followers", "members")
+_PERSON = "td .person-summary, td.table-person, td a.name[href], td a.avatar[href]"
 
 
 def parse_people(body: bytes) -> PeoplePage:
@@ -26,7 +27,7 @@ def parse_people(body: bytes) -> PeoplePage:
 def people_of(document: Document) -> PeoplePage:
     """The people in a document that is already parsed; see `parse_people`."""
     people: dict[str, PersonSummary] = {}
-    rows = [node for node in document.tree.css("tr") if node.css_first("td .person-summary, td.table-person")]
+    rows = [node for node in document.tree.css("tr") if node.css_first(_PERSON) is not None]
     for row in rows:
         person = _person(row)
         people.setdefault(person.username, person)
