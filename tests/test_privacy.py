@@ -119,8 +119,10 @@ def test_no_table_log_or_file_says_who_was_read(
         gone, torn, foreign, renamed, hidden, plain = stand_in.members[:6]
         with psycopg.connect(database_url) as connection:
             create_cohort(connection, "circle", "Circle", {"kind": "following", "seed": stand_in.seed})
+            picked = {"kind": "usernames", "usernames": [*stand_in.members, f"{PREFIX}nobody"]}
+            create_cohort(connection, "picked", "Picked", picked)
         assert almanac("member", "feed", plain, "on").code == 0
-        assert almanac("scrape").code == 0
+        assert almanac("scrape", "--cohort", "circle").code == 0
         # News for everybody, and something wrong with most.
         server.change(
             random=[{"ratings": 20}],
@@ -130,12 +132,12 @@ def test_no_table_log_or_file_says_who_was_read(
         )
         server.fault("truncate", member=torn, times=None)
         server.fault("wrong_owner", member=foreign, times=None)
-        unread = almanac("scrape", "--full").err
-        assert all(f"  {name}: " in unread for name in (torn, foreign, hidden))
+        unread = almanac("scrape", "--full", "--cohort", "picked").err
+        assert all(f"  {name}: " in unread for name in (torn, foreign, hidden, gone))
         # And what everything rests on.
         server.clear_faults()
         server.fault("wrong_owner", member=stand_in.seed, times=None)
-        assert almanac("scrape").code == 1
+        assert almanac("scrape", "--cohort", "circle").code == 1
         export = tmp_path / f"letterboxd-{plain}-2026-01-01.zip"
         export.write_bytes(server.export(plain))
         assert almanac("import", str(export), "--cohort", "files").code == 0
