@@ -99,16 +99,14 @@ def _print_file(report: FileReport) -> None:
     notes = [f"{total.added:,} added, {total.changed + total.restored:,} changed, {total.removed:,} removed"]
     if report.is_outdated:
         notes = ["the export is older than what is known; it changed no opinion"]
-    if report.ambiguous_count:
-        notes.append(f"{report.ambiguous_count:,} diary entries fit several films")
-    if report.unknown_count:
-        notes.append(f"{report.unknown_count:,} diary entries fit no film")
-    if report.watched_only_count:
-        notes.append(
-            f"{report.watched_only_count:,} films watched, but neither rated, liked nor logged: left out"
-        )
-    if report.repeated_rows_count:
-        notes.append(f"{report.repeated_rows_count:,} repeated rows, the newest counted")
+    for count, what in (
+        (report.ambiguous_count, "diary entries that fit several films"),
+        (report.unknown_count, "diary entries that fit no film"),
+        (report.watched_only_count, "watched films without rating, like or diary entry, left out"),
+        (report.repeated_rows_count, "repeated rows, of which the newest counted"),
+    ):
+        if count:
+            notes.append(f"{what}: {count:,}")
     as_of = f"{report.as_of:%Y-%m-%d %H:%M}" if report.as_of else ""
     console.print(f"{name} as of {as_of}: {'; '.join(notes)}", highlight=False)
 
