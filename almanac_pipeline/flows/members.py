@@ -180,7 +180,7 @@ def _find_members(sync: _Sync) -> dict[int, int]:
         known = members.candidates(
             sync.connection, {*found.depths, *current}, sync.settings.profile_max_age_hours
         )
-        chosen = choose(found, known, current, sync.definition)
+        chosen = choose(found, known, current, _filters(sync))
         unread = [known[user_id] for user_id in chosen if known[user_id].needs_profile]
         leaving = [
             known[user_id] for user_id in current
@@ -195,6 +195,14 @@ def _find_members(sync: _Sync) -> dict[int, int]:
         if not asked or not sync.source.permits("profile"):
             return chosen
         _read_profiles(sync, asked)
+
+
+def _filters(sync: _Sync) -> dict[str, Any]:
+    """The definition, with the names of today of those whom it excludes."""
+    excluded = sync.definition.get("exclude")
+    if not excluded:
+        return sync.definition
+    return sync.definition | {"exclude": members.with_present_names(sync.connection, excluded)}
 
 
 def _read_profiles(sync: _Sync, people: Sequence[Candidate]) -> None:
@@ -486,7 +494,7 @@ def _walk_graph(sync: _Sync, visit: Callable[[int], None]) -> _Found:
         reached.sort(key=lambda user_id: known[user_id].username)
         next_level = _Found(dict.fromkeys(reached, depth))
         depths |= next_level.depths
-        level = list(choose(next_level, known, [], definition | {"max_members": None}))
+        level = list(choose(next_level, known, [], _filters(sync) | {"max_members": None}))
     return _Found(_with_self(sync, depths, seed_id))
 
 

@@ -94,6 +94,18 @@ def named_users(connection: psycopg.Connection, cohort_id: int, usernames: Seque
     return meant | ensure_users(connection, [name for name in usernames if name not in meant])
 
 
+def with_present_names(connection: psycopg.Connection, usernames: Sequence[str]) -> list[str]:
+    """These names, and those that people who had them before have now."""
+    rows = connection.execute(
+        """
+        select users.username from raw.user_aliases as alias join raw.users using (user_id)
+        where alias.username = any(%s)
+        """,
+        [list(usernames)],
+    )
+    return [*usernames, *(name for (name,) in rows)]
+
+
 def get_member(connection: psycopg.Connection, user_id: int) -> Member:
     """A user by id, with the name of today."""
     with connection.cursor(row_factory=class_row(Member)) as cursor:

@@ -195,9 +195,9 @@ def test_a_profile_that_does_not_exist_is_not_asked_for_again_at_once(
 # -- kinds and filters --------------------------------------------------------------------------
 
 
-def make(database_url: str, definition: dict[str, object]) -> None:
+def make(database_url: str, definition: dict[str, object], slug: str = "circle") -> None:
     with psycopg.connect(database_url) as connection:
-        create_cohort(connection, "circle", "Circle", definition)
+        create_cohort(connection, slug, "Circle", definition)
 
 
 @pytest.fixture
@@ -207,11 +207,18 @@ def graph(world: World, database_url: str, settings: Settings, query: Query) -> 
     for name, following in {"seed": "ab", "a": "cs", "b": "cd", "c": "e", "d": "", "e": "", "s": ""}.items():
         world.person(name).following = ["seed" if other == "s" else other for other in following]
 
-    def build(**definition: object) -> dict[str, int]:
-        if not query("select from raw.cohorts"):
-            make(database_url, definition)
-        sync_members(database_url, settings, world, "circle")
-        return {row["username"]: row["depth"] for row in query(CURRENT)}
+    def build(slug: str = "circle", **definition: object) -> dict[str, int]:
+        if definition:
+            make(database_url, definition, slug)
+        sync_members(database_url, settings, world, slug)
+        rows = query(
+            """
+            select username, depth from raw.cohort_members join raw.users using (user_id)
+            join raw.cohorts using (cohort_id) where slug = %s and until is null
+            """,
+            slug,
+        )
+        return {row["username"]: row["depth"] for row in rows}
 
     return build
 
@@ -367,6 +374,15 @@ def test_a_member_whose_old_name_leads_to_the_new_one_is_renamed_without_any_lid
     assert members(query) == [*NAMES[1:], "newname"]
     assert query("select count(*) as n from raw.cohort_members") == [{"n": 7}]
     assert "friend0" not in users(query)
+
+
+def test_who_is_excluded_stays_out_under_another_name(graph: Graph, world: World) -> None:
+    world.person("a").lid = "LidA"
+    assert graph(kind="following", seed="seed", depth=1, include_self=True) == {"seed": 0, "a": 1, "b": 1}
+    world.people["z"] = world.people.pop("a")
+    world.person("seed").following = ["z", "b"]
+    assert graph() == {"seed": 0, "z": 1, "b": 1}
+    assert graph(kind="following", seed="seed", exclude=["a"], slug="without") == {"b": 1}
 
 
 def test_a_renamed_seed_is_followed_to_the_new_name(sync: Sync, world: World, query: Query) -> None:
