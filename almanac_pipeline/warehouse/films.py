@@ -190,7 +190,7 @@ def _match_known(connection: psycopg.Connection) -> bool:
             update incoming
             set film_id = film.film_id, is_known = true
             from raw.films as film
-            where {same}
+            where {same} and not incoming.is_known
               and coalesce(film.film_id = incoming.film_id, true)
               and coalesce(film.uid = incoming.uid, incoming.uid is null)
               and coalesce(film.lid = incoming.lid, incoming.lid is null)
@@ -198,7 +198,9 @@ def _match_known(connection: psycopg.Connection) -> bool:
               and (film.field_sources ->> 'title' is distinct from 'slug' or incoming.title is null)
             """
         )
-    return connection.execute("select from incoming where not is_known limit 1").fetchone() is None
+        if connection.execute("select from incoming where not is_known limit 1").fetchone() is None:
+            return True
+    return False
 
 
 def _match_aliases(connection: psycopg.Connection) -> None:

@@ -389,14 +389,18 @@ def _merge_incoming(
     """Merge `incoming` into the member's opinions, inside the caller's transaction."""
     new_films = resolve_incoming(connection)
     # One merge of a member at a time, and none of a member who is being forgotten.
-    member = connection.execute("select from raw.users where user_id = %s for no key update", [user_id])
-    if not member.rowcount:
+    member = connection.execute(
+        """
+        select (select count(*) > count(distinct film_id) from incoming)
+        from raw.users where user_id = %s for no key update
+        """,
+        [user_id],
+    ).fetchone()
+    if member is None:
         raise ForgottenError("The member was forgotten meanwhile; nothing was stored.")
-    row = connection.execute("select count(*) > count(distinct film_id) from incoming").fetchone()
-    assert row is not None
     removable = _removable(connection, user_id, complete_parts, as_of, source)
     counts = connection.execute(
-        _merge_statement(removable, has_repeats=row[0], is_feed=source == "rss"),
+        _merge_statement(removable, has_repeats=member[0], is_feed=source == "rss"),
         {
             "user": user_id,
             "as_of": as_of,
@@ -420,7 +424,7 @@ def _merge_statement(removable: Collection[Part], *, has_repeats: bool, is_feed:
     for part, aspect in (("rated", "rating"), ("likes", "liked"), ("favorites", "favorite")):
         if part in removable:
             says[aspect] = "true"
-    is_different = " or ".join(f"verdict.{a} is distinct from {_or_false('old.', a)}" for a in _ASPECTS)
+    is_different = " or ".join(f"{a} is distinct from {_or_false('old_', a)}" for a in _ASPECTS)
     return f"""
         with said as (
             {_said(has_repeats=has_repeats, is_feed=is_feed)}
@@ -429,39 +433,38 @@ def _merge_statement(removable: Collection[Part], *, has_repeats: bool, is_feed:
         ), known as (
             select {", ".join(_known(aspect) for aspect in _ASPECTS)}
             from ops.user_scrape_state where user_id = %(user)s
-        ), change as materialized (
-            select coalesce(said.film_id, old.film_id) as film_id,
-                   old.film_id is null as is_new,
-                   old.rating as old_rating, old.liked as old_liked, old.favorite as old_favorite,
-                   verdict.rating, verdict.liked, verdict.favorite,
-                   case when verdict.rating is distinct from old.rating
-                        then case when verdict.rating is not null then
-                            coalesce(said.rated_at, case when %(observed)s then %(as_of)s::timestamptz end)
-                        end
-                        when is_dated_now then said.rated_at else old.rated_at end as rated_at,
-                   case when verdict.rating is distinct from old.rating or is_dated_now
-                        then %(dated_by)s else old.rated_at_source end as rated_at_source,
-                   case when not ({is_different}) then null
-                        when verdict.rating is null and not verdict.liked and not verdict.favorite
-                        then 'removed'
-                        when old.film_id is null then 'added'
-                        when old.removed_at is not null then 'restored'
-                        else 'changed' end as kind,
-                   greatest({", ".join(_told_as_of(aspect) for aspect in _ASPECTS)}) as as_of
+        ), verdict as materialized (
+            select coalesce(said.film_id, old.film_id) as film_id, old.film_id is null as is_new,
+                   old.removed_at is not null as was_removed,
+                   old.rated_at as old_rated_at, old.rated_at_source as old_rated_at_source,
+                   said.rating as said_rating, said.rated_at as said_rated_at,
+                   {", ".join(_sides(aspect, says[aspect]) for aspect in _ASPECTS)}
             from said
             {"full" if removable else "left"} join old on old.film_id = said.film_id
             cross join known
-            cross join lateral (
-                select {", ".join(_verdict(aspect, says[aspect]) for aspect in _ASPECTS)}
-                offset 0 -- found once, not wherever it is named
-            ) as verdict
+        ), change as materialized (
+            select film_id, is_new, old_rating, old_liked, old_favorite, rating, liked, favorite,
+                   case when rating is distinct from old_rating
+                        then case when rating is not null then
+                            coalesce(said_rated_at, case when %(observed)s then %(as_of)s::timestamptz end)
+                        end
+                        when is_dated_now then said_rated_at else old_rated_at end as rated_at,
+                   case when rating is distinct from old_rating or is_dated_now
+                        then %(dated_by)s else old_rated_at_source end as rated_at_source,
+                   case when not ({is_different}) then null
+                        when rating is null and not liked and not favorite then 'removed'
+                        when is_new then 'added'
+                        when was_removed then 'restored'
+                        else 'changed' end as kind,
+                   greatest({", ".join(_told_as_of(aspect) for aspect in _ASPECTS)}) as as_of
+            from verdict
             cross join lateral (
                 -- The same rating, but now it is known when it was given.
-                select said.rated_at is not null and said.rating = old.rating
-                       and (old.rated_at is null or old.rated_at_source = 'observed') as is_dated_now
+                select said_rated_at is not null and rating = said_rating and rating = old_rating
+                       and (old_rated_at is null or old_rated_at_source = 'observed') as is_dated_now
             ) as dating
-            where {is_different} or is_dated_now and verdict.rating = old.rating
-            order by 1
+            where {is_different} or is_dated_now
+            order by film_id
         ), inserted as (
             insert into raw.ratings
                 (user_id, film_id, rating, liked, favorite, rated_at, rated_at_source, source)
@@ -529,17 +532,20 @@ def _known(aspect: str) -> str:
 
 def _told_as_of(aspect: str) -> str:
     """When a changed aspect was told of."""
-    return (
-        f"case when verdict.{aspect} is distinct from {_or_false('old.', aspect)}"
-        f" then coalesce(said.{aspect}_as_of, %(as_of)s) end"
-    )
+    return f"case when {aspect} is distinct from {_or_false('old_', aspect)} then {aspect}_as_of end"
 
 
-def _verdict(aspect: str, says: str) -> str:
-    """What is thought of the film now: what is said, unless something at least as good says otherwise."""
+def _sides(aspect: str, says: str) -> str:
+    """What was thought, what is thought now, and when that was said.
+
+    That is what is said, unless something as good or better, and later, says otherwise.
+    """
     said, old = _or_false("said.", aspect), _or_false("old.", aspect)
-    moment = f"(coalesce(said.{aspect}_as_of, %(as_of)s), raw.source_rank(%(source)s))"
+    as_of = f"coalesce(said.{aspect}_as_of, %(as_of)s)"
+    moment = f"({as_of}, raw.source_rank(%(source)s))"
     return f"""
+        old.{aspect} as old_{aspect},
+        {as_of} as {aspect}_as_of,
         case when {says} and {said} is distinct from {old}
               and {moment} >= (known.{aspect}_as_of, coalesce(known.{aspect}_rank, 0))
               and not exists (
