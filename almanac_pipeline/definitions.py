@@ -14,7 +14,14 @@ from almanac_pipeline.defs.resources import Almanac
 defs = dg.Definitions(
     assets=dg.load_assets_from_modules([ingestion, exports, enrichment, modelling, publication]),
     asset_checks=audit_checks,
-    jobs=[jobs.cohort_almanac, jobs.scrape, jobs.enrich, jobs.statistics, jobs.import_exports],
+    jobs=[
+        jobs.cohort_almanac,
+        jobs.scrape,
+        jobs.viewings,
+        jobs.enrich,
+        jobs.statistics,
+        jobs.import_exports,
+    ],
     sensors=[sensors.inbox],
     resources={"almanac": Almanac()},
     # One process per run: measured at 1.4 s for ten steps beside 35 s with a process per step.

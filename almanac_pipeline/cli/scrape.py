@@ -1,18 +1,100 @@
-"""`almanac scrape`: read what members think, from the pages that may be read."""
+"""`almanac scrape`: read what members think, by the routes that are permitted."""
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import typer
 
-from almanac_pipeline.cli.common import CohortOption, choose_cohort, run
+from almanac_pipeline.cli.common import CohortOption, choose_cohort, console, database, run
+
+if TYPE_CHECKING:
+    from almanac_pipeline.flows.opinions import SyncPlan
+    from almanac_pipeline.settings import Settings
 
 
 def scrape(
     cohort: str | None = CohortOption,
     full: bool = typer.Option(False, "--full", help="Read every page of every member again."),
+    plan: bool = typer.Option(
+        False, "--plan", help="Show how each member would be read and with how many requests; read nothing."
+    ),
+    viewings: bool = typer.Option(False, "--viewings", help="Read diaries and watchlists instead."),
 ) -> None:
-    """Sync members, ratings and likes of a cohort. A member without news costs one request each.
+    """Sync members, ratings and likes of a cohort. A member without news costs one request.
 
-    Example: `almanac scrape --cohort friends`
+    Example: `almanac scrape --cohort friends --plan`
     """
-    run("scrape", choose_cohort(cohort), tags={"almanac/mode": "full"} if full else None)
+    slug = choose_cohort(cohort)
+    tags = {"almanac/mode": "full"} if full else None
+    if plan:
+        _show_plan(slug, full)
+    elif viewings:
+        run("viewings", slug, tags=tags)
+    else:
+        run("scrape", slug, tags=tags)
+
+
+def _show_plan(slug: str, full: bool) -> None:
+    from almanac_pipeline.flows.opinions import plan_sync
+    from almanac_pipeline.http.client import PoliteClient
+    from almanac_pipeline.settings import get_settings
+    from almanac_pipeline.sources.feed import FeedSource
+    from almanac_pipeline.sources.pages.source import PagesSource
+    from almanac_pipeline.warehouse.connection import prepared_database_url
+
+    settings = get_settings()
+    url = settings.letterboxd_url
+    with (
+        PoliteClient.open(settings, prepared_database_url(settings), run_id="plan") as client,
+        database() as connection,
+    ):
+        source, feeds = PagesSource(client, url), FeedSource(client, url)
+        plan = plan_sync(connection, settings, source, feeds, slug, full=full)
+        has_asked = client.counts.requests > 0
+    _print_plan(plan, settings)
+    console.print(
+        "robots.txt was asked for, of which no fresh copy was stored; nothing else was fetched"
+        if has_asked
+        else "nothing was fetched"
+    )
+
+
+def _print_plan(plan: SyncPlan, settings: Settings) -> None:
+    from almanac_pipeline.cli.tables import plain_table
+    from almanac_pipeline.flows.routes import add_requests
+    from almanac_pipeline.http.hosts import host_of, page_policy
+
+    table = plain_table("member", "route", "requests>", "why")
+    for route in plan.routes:
+        steps = ", ".join(step.reads for step in route.steps) or "nothing"
+        table.add_row(route.member.username, steps, _requests(route.requests), "; ".join(route.reasons))
+    console.print(table if plan.routes else "No member is known yet: the circle itself comes first.")
+    total = add_requests([plan.circle_requests, *(route.requests for route in plan.routes)])
+    console.print(
+        f"requests: {_requests(total)}, of which {_requests(plan.circle_requests)} to find the circle",
+        highlight=False,
+    )
+    host = host_of(settings.letterboxd_url)
+    policy = page_policy(settings)
+    seconds = sum(limit.window_milliseconds / limit.requests for limit in policy.limits_for(host)) / 1000
+    budget = policy.budget_for(host)
+    if seconds:
+        least, most = total
+        known = "" if most is None else f" to {_minutes(most * seconds)}"
+        console.print(
+            f"time: {_minutes(least * seconds)}{known}, at a request per {seconds:g} s", highlight=False
+        )
+    if budget is not None:
+        console.print(f"budget: {budget:,} requests a day (UTC)", highlight=False)
+
+
+def _requests(bounds: tuple[int, int | None]) -> str:
+    least, most = bounds
+    if most is None:
+        return f"{least:,} or more"
+    return f"{least:,}" if least == most else f"{least:,} to {most:,}"
+
+
+def _minutes(seconds: float) -> str:
+    return f"{seconds / 60:,.0f} min" if seconds >= 60 else f"{seconds:.0f} s"

@@ -8,6 +8,7 @@ TAGS = {"dagster/retry_on_asset_or_op_failure": "false"}
 exports_of_members = dg.AssetSelection.assets("raw/member_exports")
 members_and_opinions = dg.AssetSelection.groups("ingestion") - exports_of_members
 outside_world = dg.AssetSelection.groups("enrichment")
+diaries_and_watchlists = dg.AssetSelection.groups("viewings")
 statistics_and_marts = dg.AssetSelection.groups("statistics", "almanac")
 
 cohort_almanac = dg.define_asset_job(
@@ -20,6 +21,12 @@ scrape = dg.define_asset_job(
     "scrape",
     selection=members_and_opinions,
     description="Who is in the cohort and what they think.",
+    tags=TAGS,
+)
+viewings = dg.define_asset_job(
+    "viewings",
+    selection=diaries_and_watchlists,
+    description="What the members saw when, and what they want to see: no ranking needs it.",
     tags=TAGS,
 )
 enrich = dg.define_asset_job(

@@ -30,6 +30,22 @@ def report_metadata(report: Any, summary: str, **extra: Any) -> dict[str, Any]:
     return {SUMMARY_KEY: summary, **extra, **numbers}
 
 
+def changed_count(report: Any) -> int:
+    """How many rows a sync changed in any way."""
+    return sum(getattr(report, f"{kind}_count") for kind in ("added", "changed", "removed", "restored"))
+
+
+def opinions_metadata(report: Any, beginning: str = "") -> dict[str, Any]:
+    """The metadata of a sync of ratings or likes (`flows.opinions.OpinionsReport`)."""
+    counts = f"{beginning}{changed_count(report):,} changed, {report.requests_count:,} requests"
+    return report_metadata(
+        report,
+        "; ".join([counts, *report.notes]),
+        latest_changes=changes_table(report.preview),
+        failures=list(report.failures),
+    )
+
+
 def markdown_table(rows: Sequence[Mapping[str, Any]]) -> dg.MarkdownMetadataValue:
     """At most ten rows as a Markdown table."""
     if not rows:

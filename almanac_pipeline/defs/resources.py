@@ -10,6 +10,7 @@ from almanac_pipeline.errors import AlmanacError
 from almanac_pipeline.http.client import PoliteClient
 from almanac_pipeline.postgres import failure_words
 from almanac_pipeline.settings import Settings, get_settings
+from almanac_pipeline.sources.feed import FeedSource
 from almanac_pipeline.sources.pages.source import PagesSource
 from almanac_pipeline.tmdb.client import TmdbClient
 from almanac_pipeline.warehouse.connection import prepared_database_url
@@ -28,9 +29,16 @@ class Almanac(dg.ConfigurableResource):
 
     @contextmanager
     def pages(self, run_id: str) -> Iterator[PagesSource]:
-        """The public pages, through the polite client."""
+        """The public pages, through the polite client. What policy forbids raises when it is asked for."""
         with PoliteClient.open(self.settings, self.database_url, run_id=run_id) as client:
             yield PagesSource(client, self.settings.letterboxd_url)
+
+    @contextmanager
+    def pages_and_feeds(self, run_id: str) -> Iterator[tuple[PagesSource, FeedSource]]:
+        """Both through one client."""
+        with PoliteClient.open(self.settings, self.database_url, run_id=run_id) as client:
+            url = self.settings.letterboxd_url
+            yield PagesSource(client, url), FeedSource(client, url)
 
     @contextmanager
     def tmdb(self, run_id: str) -> Iterator[TmdbClient | None]:

@@ -26,7 +26,16 @@ from almanac_pipeline.errors import (
 from almanac_pipeline.flows import identities
 from almanac_pipeline.flows.feed import sync_feed
 from almanac_pipeline.flows.grids import MemberRead, Reading, sync_grid
-from almanac_pipeline.flows.routes import Feeds, Route, Step, StepKind, permissions, plan_route
+from almanac_pipeline.flows.routes import (
+    Feeds,
+    Permissions,
+    Route,
+    Step,
+    StepKind,
+    circle_requests,
+    permissions,
+    plan_route,
+)
 from almanac_pipeline.flows.workers import in_parallel, require_some_success
 from almanac_pipeline.progress import track
 from almanac_pipeline.settings import Settings
@@ -111,6 +120,16 @@ class Taken:
         return self.reads[-1][1].outcome if self.reads else "skipped"
 
 
+@dataclass(frozen=True, slots=True)
+class SyncPlan:
+    """What a sync of a cohort would do."""
+
+    routes: tuple[Route, ...]
+    """Of the members that are known now, by name."""
+    circle_requests: tuple[int, int | None]
+    """Fewest and most requests for finding who is in the circle."""
+
+
 def sync_opinions(
     database_url: str,
     settings: Settings,
@@ -133,7 +152,8 @@ def sync_opinions(
         cohort = cohorts.get_cohort(connection, cohort_slug)
         cohort_members = members.readable_members(connection, cohort.cohort_id)
     with runs.scrape_run(database_url, cohort.cohort_id, subject, run_id) as run:
-        may = permissions(source, feeds)
+        with connect_to(database_url, autocommit=True) as connection:
+            may = _permissions(connection, source, feeds, cohort_members)
 
         def take(
             connection: psycopg.Connection, member: Member, stopping: threading.Event, wait: bool
@@ -193,6 +213,41 @@ def sync_opinions(
         failures=tuple(str(error) for error in errors[:5]),
         notes=_notes(subject, results),
     )
+
+
+def plan_sync(
+    connection: psycopg.Connection,
+    settings: Settings,
+    source: Source,
+    feeds: Feeds | None,
+    cohort_slug: str,
+    *,
+    full: bool = False,
+) -> SyncPlan:
+    """The routes that a sync would take now. Nothing is fetched but robots.txt, if no fresh copy is stored.
+
+    Raises:
+        RetriableError: robots.txt cannot be had at the moment.
+        BlockedError, PausedError: the host refuses us, or fetching is switched off.
+    """
+    cohort = cohorts.get_cohort(connection, cohort_slug)
+    cohort_members = members.readable_members(connection, cohort.cohort_id)
+    may = _permissions(connection, source, feeds, cohort_members)
+    states = read_member_states(connection, [member.user_id for member in cohort_members])
+    followed = members.followed_by(connection, [cohort.seed_user_id]) if cohort.seed_user_id else []
+    return SyncPlan(
+        routes=tuple(plan_route(state, may, settings, full=full) for state in states),
+        circle_requests=circle_requests(cohort.definition, len(followed) or None),
+    )
+
+
+def _permissions(
+    connection: psycopg.Connection, source: Source, feeds: Feeds | None, cohort_members: Sequence[Member]
+) -> Permissions:
+    """What may be asked; about feeds only where a member agreed to theirs."""
+    states = read_member_states(connection, [member.user_id for member in cohort_members])
+    wants_feeds = any(state.feed_opted_in_at is not None for state in states)
+    return permissions(source, feeds if wants_feeds else None)
 
 
 def _take(

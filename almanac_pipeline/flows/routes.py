@@ -6,10 +6,10 @@ returns and the sync executes it. How a step is read is in `grids`, `ratings` an
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 from almanac_pipeline.settings import Settings
 from almanac_pipeline.sources.pages.source import PAGE_SIZES
@@ -67,20 +67,15 @@ class Route:
     """Nothing of the member may ever be fetched under the present settings."""
 
     @property
-    def requests_min(self) -> int:
-        """The fewest requests that the route takes."""
-        return sum(step.requests_min for step in self.steps)
-
-    @property
-    def requests_max(self) -> int | None:
-        """The most, or None where that is not known."""
-        return most_requests(self.steps)
+    def requests(self) -> tuple[int, int | None]:
+        """The fewest and the most requests that the route takes; most is None where nothing tells."""
+        return add_requests([(step.requests_min, step.requests_max) for step in self.steps])
 
 
-def most_requests(parts: Sequence[Step | Route]) -> int | None:
-    """The sum of the most requests of each part; None if one of them does not know."""
-    known = [part.requests_max for part in parts if part.requests_max is not None]
-    return sum(known) if len(known) == len(parts) else None
+def add_requests(parts: Sequence[tuple[int, int | None]]) -> tuple[int, int | None]:
+    """The fewest and most requests of several parts together; most is None if one does not know its own."""
+    most = [part for _, part in parts if part is not None]
+    return sum(least for least, _ in parts), sum(most) if len(most) == len(parts) else None
 
 
 def permissions(source: Source, feeds: Feeds | None) -> Permissions:
@@ -216,6 +211,17 @@ class _Planner:
         if may_be_needless:
             return Step("likes", "incremental", 0, pages), "newest likes if there is news"
         return None, "no sign of new likes"
+
+
+def circle_requests(definition: Mapping[str, Any], followed_count: int | None) -> tuple[int, int | None]:
+    """The fewest and most requests for finding who is in a circle; most is None where nothing tells."""
+    if definition["kind"] == "usernames":
+        return 0, 0
+    is_plain = definition["kind"] == "following" and definition.get("depth", 1) == 1
+    if not is_plain or followed_count is None:
+        return 1, None
+    pages = max(1, -(-followed_count // PAGE_SIZES["following"]))
+    return pages, pages
 
 
 def _pages_of(films_count: int | None) -> int | None:

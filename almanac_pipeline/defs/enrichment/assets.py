@@ -64,9 +64,12 @@ def film_histograms(context: dg.AssetExecutionContext, almanac: Almanac) -> dg.M
             almanac.database_url, almanac.settings, source, context.partition_key, context.run.run_id
         )
     read = report.due_count - report.failures_count
-    summary = (
-        f"{_share(read, report.due_count)} histograms, {report.changed_count:,} changed, "
-        f"{report.requests_count:,} requests"
+    summary = "; ".join(
+        [
+            f"{_share(read, report.due_count)} histograms, {report.changed_count:,} changed, "
+            f"{report.requests_count:,} requests",
+            *report.notes,
+        ]
     )
     return dg.MaterializeResult(
         metadata=report_metadata(

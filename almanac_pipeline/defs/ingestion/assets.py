@@ -1,12 +1,20 @@
-"""The raw assets that come from members' pages: who is in the cohort, ratings, likes."""
+"""The raw assets that come from members' pages and feeds: who is in the cohort, opinions, viewings."""
+
+from collections.abc import Callable
 
 import dagster as dg
 
-from almanac_pipeline.defs.metadata import changes_table, histogram_picture, report_metadata
+from almanac_pipeline.defs.metadata import (
+    changed_count,
+    histogram_picture,
+    opinions_metadata,
+    report_metadata,
+)
 from almanac_pipeline.defs.resources import Almanac, final_errors
 from almanac_pipeline.flows.likes import sync_likes
 from almanac_pipeline.flows.members import sync_members
 from almanac_pipeline.flows.ratings import sync_ratings
+from almanac_pipeline.flows.viewings import ViewingsReport, sync_diary, sync_watchlist
 from almanac_pipeline.partitions import cohorts
 
 COMMON = {
@@ -45,46 +53,38 @@ def cohort_members(context: dg.AssetExecutionContext, almanac: Almanac) -> dg.Ma
     deps=[cohort_members],
     description=(
         "What each member thinks of each film now, with the history of every change beside it. "
-        "Newest ratings first, until what is known begins."
+        "By page or feed, on the route that is permitted; favourites come with the profile."
     ),
-    tags={"source": "pages"},
+    tags={"source": "pages-and-feeds"},
     **COMMON,
 )
 def ratings(context: dg.AssetExecutionContext, almanac: Almanac) -> dg.MaterializeResult:
-    full = context.run.tags.get(MODE_TAG) == "full"
-    with final_errors(), almanac.pages(context.run.run_id) as source:
+    with final_errors(), almanac.pages_and_feeds(context.run.run_id) as (source, feeds):
         report = sync_ratings(
             almanac.database_url,
             almanac.settings,
             source,
             context.partition_key,
             context.run.run_id,
-            full=full,
+            feeds=feeds,
+            full=_is_full(context),
         )
-    changed = report.added_count + report.changed_count + report.removed_count + report.restored_count
+    for note in report.notes:
+        context.log.warning(note)
     stored = sum(report.rating_counts)
-    summary = f"{stored:,} ratings, {changed:,} changed, {report.requests_count:,} requests"
-    return dg.MaterializeResult(
-        metadata=report_metadata(
-            report,
-            summary,
-            stars=histogram_picture(report.rating_counts),
-            latest_changes=changes_table(report.preview),
-            failures=list(report.failures),
-        )
-        | {"dagster/row_count": stored}
-    )
+    metadata = opinions_metadata(report, f"{stored:,} ratings, ")
+    stars = histogram_picture(report.rating_counts)
+    return dg.MaterializeResult(metadata=metadata | {"stars": stars, "dagster/row_count": stored})
 
 
 @dg.asset(
     key=["raw", "likes"],
     deps=[ratings],
-    description="Hearts, also on films without a rating, and the profile's four favourites.",
+    description="Hearts, also on films without a rating.",
     tags={"source": "pages"},
     **COMMON,
 )
 def likes(context: dg.AssetExecutionContext, almanac: Almanac) -> dg.MaterializeResult:
-    full = context.run.tags.get(MODE_TAG) == "full"
     with final_errors(), almanac.pages(context.run.run_id) as source:
         report = sync_likes(
             almanac.database_url,
@@ -92,12 +92,51 @@ def likes(context: dg.AssetExecutionContext, almanac: Almanac) -> dg.Materialize
             source,
             context.partition_key,
             context.run.run_id,
-            full=full,
+            full=_is_full(context),
         )
-    changed = report.added_count + report.changed_count + report.removed_count + report.restored_count
-    summary = f"{changed:,} changed, {report.profiles_count} profiles, {report.requests_count:,} requests"
-    return dg.MaterializeResult(
-        metadata=report_metadata(
-            report, summary, latest_changes=changes_table(report.preview), failures=list(report.failures)
+    return dg.MaterializeResult(metadata=opinions_metadata(report))
+
+
+VIEWINGS = COMMON | {"group_name": "viewings"}
+
+
+@dg.asset(
+    key=["raw", "diary_entries"],
+    deps=[cohort_members],
+    description="Every viewing in the members' diaries, with the rating at that viewing.",
+    tags={"source": "pages"},
+    **VIEWINGS,
+)
+def diary_entries(context: dg.AssetExecutionContext, almanac: Almanac) -> dg.MaterializeResult:
+    return _viewings(context, almanac, sync_diary)
+
+
+@dg.asset(
+    key=["raw", "watchlist_entries"],
+    deps=[cohort_members],
+    description="What the members want to see.",
+    tags={"source": "pages"},
+    **VIEWINGS,
+)
+def watchlist_entries(context: dg.AssetExecutionContext, almanac: Almanac) -> dg.MaterializeResult:
+    return _viewings(context, almanac, sync_watchlist)
+
+
+def _viewings(
+    context: dg.AssetExecutionContext, almanac: Almanac, sync: Callable[..., ViewingsReport]
+) -> dg.MaterializeResult:
+    with final_errors(), almanac.pages(context.run.run_id) as source:
+        report = sync(
+            almanac.database_url,
+            almanac.settings,
+            source,
+            context.partition_key,
+            context.run.run_id,
+            full=_is_full(context),
         )
-    )
+    summary = f"{changed_count(report):,} changed, {report.requests_count:,} requests"
+    return dg.MaterializeResult(metadata=report_metadata(report, summary, failures=list(report.failures)))
+
+
+def _is_full(context: dg.AssetExecutionContext) -> bool:
+    return context.run.tags.get(MODE_TAG) == "full"
