@@ -17,6 +17,7 @@ from almanac_pipeline.errors import (
     BlockedError,
     ConfigurationError,
     LayoutChangedError,
+    LayoutDriftError,
     NotFoundError,
     PausedError,
     RetriableError,
@@ -271,7 +272,7 @@ def test_a_member_never_seen_is_a_failure_not_a_deletion(sync: Sync, world: Worl
     assert query("select status from raw.users where username = 'ada'") == [{"status": "active"}]
 
 
-@pytest.mark.parametrize("error", [BlockedError, PausedError, ConfigurationError])
+@pytest.mark.parametrize("error", [BlockedError, PausedError, ConfigurationError, LayoutDriftError])
 def test_what_concerns_the_whole_source_stops_the_run(
     sync: Sync, world: World, query: Query, error: type[Exception]
 ) -> None:
@@ -285,6 +286,20 @@ def test_what_concerns_the_whole_source_stops_the_run(
     [run] = query("select status, error_sample from ops.scrape_runs where subject = 'ratings'")
     assert run == {"status": "failed", "error_sample": "No more."}
     assert query("select count(*) as n from ops.scrape_failures") == [{"n": 0}]
+
+
+def test_a_layout_that_drifts_half_way_through_a_grid_merges_nothing_of_it(
+    sync: Sync, world: World, query: Query
+) -> None:
+    def drift(kind: str, key: str, page: int) -> None:
+        if page == 2:
+            raise LayoutDriftError("Titles are gone.")
+
+    world.on_call = drift
+    with pytest.raises(LayoutDriftError):
+        sync()
+    merged = "select count(*) as n from raw.ratings join raw.users using (user_id) where username = 'ada'"
+    assert query(merged) == [{"n": 0}]
 
 
 def test_everything_failed_is_an_error(sync: Sync, world: World) -> None:
