@@ -240,12 +240,15 @@ def mark_success(
     written = connection.execute(
         """
         insert into ops.user_scrape_state as state
-            (user_id, subject, last_success_at, last_full_at, stated_surplus, known_as_of, known_source)
+            (user_id, subject, last_success_at, last_full_at, stated_surplus, known_as_of, known_source,
+             listed_count)
         select %(user)s, %(subject)s, read_at, case when %(complete)s then read_at end,
-               coalesce(%(surplus)s, 0), coalesce(%(known)s, read_at), %(source)s
+               coalesce(%(surplus)s, 0), coalesce(%(known)s, read_at), %(source)s,
+               (select listed_likes_count from raw.users where user_id = %(user)s and %(subject)s = 'likes')
         from coalesce(%(read)s::timestamptz, now()) as read_at
         on conflict (user_id, subject) do update
         set last_success_at = excluded.last_success_at, next_page = null, suspicious_at = null,
+            listed_count = excluded.listed_count,
             last_full_at = coalesce(excluded.last_full_at, state.last_full_at),
             stated_surplus = coalesce(%(surplus)s, state.stated_surplus),
             known_as_of = greatest(state.known_as_of, excluded.known_as_of),
