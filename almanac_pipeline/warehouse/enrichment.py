@@ -180,11 +180,17 @@ class FetchedHistogram:
 # -- films ------------------------------------------------------------------------------------
 
 _COHORT_FILMS = """
-    select rating.film_id, count(*) as watchers_count
-    from raw.cohort_members as member
-    join raw.ratings as rating using (user_id)
-    where member.cohort_id = %(cohort)s and member.until is null and rating.removed_at is null
-    group by rating.film_id
+    with members as (
+        select user_id from raw.cohort_members where cohort_id = %(cohort)s and until is null
+    )
+    select film_id, count(*) as watchers_count
+    from (
+        select user_id, film_id from members join raw.ratings using (user_id) where removed_at is null
+        union
+        select user_id, film_id from members join raw.diary_entries using (user_id)
+        where removed_at is null and film_id is not null
+    ) as seen
+    group by film_id
 """
 
 
