@@ -18,10 +18,7 @@ from almanac_pipeline.warehouse import alerts, opinions, staging
 from almanac_pipeline.warehouse.member_state import MemberState
 from almanac_pipeline.warehouse.opinions import Changes
 from almanac_pipeline.warehouse.runs import Run
-from almanac_pipeline.warehouse.staging import GridSubject, Mode, ScrapeState, StagedSummary
-
-# The site's stated totals were seen to differ by one from what its pages show.
-TOTAL_TOLERANCE = 1
+from almanac_pipeline.warehouse.staging import TOTAL_TOLERANCE, GridSubject, Mode, ScrapeState, StagedSummary
 
 _SUBJECTS: dict[Grid, GridSubject] = {
     "rated": "ratings",

@@ -49,6 +49,8 @@ def read_profile(connection: psycopg.Connection, source: Source, member: Member)
     if profile.films_count is not None:
         listed = [PersonSummary(member.username, films_count=profile.films_count)]
         members.set_listed_counts(connection, {member.username: user_id}, listed)
+    if profile.ratings_count is not None:
+        members.mark_seen(connection, user_id, ratings_count=profile.ratings_count)
     return profile, user_id
 
 

@@ -24,7 +24,7 @@ from almanac_pipeline.warehouse.copying import copy_rows
 from almanac_pipeline.warehouse.films import FilmKey, open_incoming, resolve_incoming
 from almanac_pipeline.warehouse.members import mark_seen
 from almanac_pipeline.warehouse.runs import resolve_failures
-from almanac_pipeline.warehouse.staging import GridSubject, Subject
+from almanac_pipeline.warehouse.staging import TOTAL_TOLERANCE, GridSubject, Subject
 
 Part = Literal["rated", "likes", "likes_unrated", "favorites"]
 """Which of a member's opinions a page speaks of."""
@@ -212,7 +212,8 @@ def merge_staged(
     is_rated = part == "rated"
     with connection.transaction():
         # A page may have been read just before something on it changed: it tells of its beginning.
-        as_of = staging.read_state(connection, user_id, subject).pages_started_at or _now(connection)
+        state = staging.read_state(connection, user_id, subject)
+        as_of = state.pages_started_at or _now(connection)
         open_incoming(connection)
         connection.execute(
             f"""
@@ -232,6 +233,7 @@ def merge_staged(
             # Only the whole of the ratings or likes is counted again by a newest-first page.
             is_whole = part != "likes_unrated" and stated_total is not None
             surplus = (stated_total or 0) - count_stored(connection, user_id, part) if is_whole else 0
+        is_of_longer_list = (state.stated_surplus if surplus is None else surplus) > TOTAL_TOLERANCE
         staging.mark_success(
             connection,
             user_id,
@@ -244,7 +246,7 @@ def merge_staged(
         mark_seen(
             connection,
             user_id,
-            ratings_count=stated_total if is_rated else None,
+            ratings_count=stated_total if is_rated and not is_of_longer_list else None,
             likes_count=stated_total if part == "likes" else None,
         )
         resolve_failures(connection, subject, user_id=user_id)

@@ -29,6 +29,10 @@ Mode = Literal["full", "incremental"]
 # An older checkpoint is not gone on with: too much may have moved between its pages.
 CHECKPOINT_MAX_AGE = timedelta(hours=1)
 
+# The site's stated totals were seen to differ by one from what its pages show. A total that exceeds
+# what was shown by more is that of a longer list, of which the grid is a part.
+TOTAL_TOLERANCE = 1
+
 
 @dataclass(frozen=True, slots=True)
 class ScrapeState:
