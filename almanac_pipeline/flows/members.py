@@ -32,8 +32,7 @@ from almanac_pipeline.progress import track
 from almanac_pipeline.settings import Settings
 from almanac_pipeline.sources.protocol import Circle, FilmRelation, Source
 from almanac_pipeline.sources.records import FilmGrid, PeoplePage, PersonSummary
-from almanac_pipeline.warehouse import cohorts, forgetting, members, runs, staging
-from almanac_pipeline.warehouse.alerts import raise_alert
+from almanac_pipeline.warehouse import alerts, cohorts, forgetting, members, runs, staging
 from almanac_pipeline.warehouse.cohorts import Cohort
 from almanac_pipeline.warehouse.connection import connect_to, connection_pool
 from almanac_pipeline.warehouse.members import Candidate, Member
@@ -185,7 +184,7 @@ def _find_members(sync: _Sync) -> dict[int, int]:
         leaving = [
             known[user_id] for user_id in current
             if kind != "usernames" and user_id not in found.depths and user_id not in chosen
-            and known[user_id].status == "active"
+            and user_id in known and known[user_id].status == "active"
         ]  # fmt: skip
         # One after the other: a new name may be that of somebody who seems to leave.
         due = (
@@ -331,7 +330,7 @@ def _read_circle_of(sync: _Sync, member: Member, circle: Circle) -> None:
             staging.mark_suspicious(connection, member.user_id, circle)
             error = _shrunken(circle, len(people), stored)
             runs.record_failure(connection, sync.run, circle, error, user_id=member.user_id)
-            raise_alert(
+            alerts.raise_alert(
                 connection,
                 "suspicious",
                 f"member {member.user_id} {circle}",
@@ -391,11 +390,16 @@ def _keep_named(sync: _Sync, people: Sequence[PersonSummary], is_complete: bool)
         users = members.ensure_users(sync.connection, [person.username for person in people])
         members.set_listed_counts(sync.connection, users, people)
         stored = len(members.current_members(sync.connection, sync.cohort.cohort_id))
+    relation, cohort_id = sync.definition["relation"], sync.cohort.cohort_id
+    topic = f"cohort {cohort_id} {relation}"
     if is_complete and len(people) < sync.settings.shrink_guard_share * stored:
-        error = _shrunken(sync.definition["relation"], len(people), stored)
-        runs.record_failure(sync.connection, sync.run, sync.definition["relation"], error)
+        error = _shrunken(relation, len(people), stored)
+        runs.record_failure(sync.connection, sync.run, relation, error)
+        alerts.raise_alert(sync.connection, "suspicious", topic, str(error), cohort_id=cohort_id)
         sync.is_suspicious, is_complete = True, False
         sync.run.failures_count += 1
+    else:
+        alerts.resolve_alerts(sync.connection, "suspicious", topic)
     sync.shown, sync.is_complete = [person.username for person in people], is_complete
 
 
@@ -491,7 +495,7 @@ def _walk_graph(sync: _Sync, visit: Callable[[int], None]) -> _Found:
             user_id for user_id in members.followed_by(sync.connection, level) if user_id not in depths
         ]
         known = members.candidates(sync.connection, reached, sync.settings.profile_max_age_hours)
-        reached.sort(key=lambda user_id: known[user_id].username)
+        reached = sorted(known, key=lambda user_id: known[user_id].username)
         next_level = _Found(dict.fromkeys(reached, depth))
         depths |= next_level.depths
         level = list(choose(next_level, known, [], _filters(sync) | {"max_members": None}))
@@ -502,7 +506,7 @@ def _find_followers(sync: _Sync) -> _Found:
     seed_id = _seed(sync).user_id
     followers = members.followers_of(sync.connection, seed_id)
     known = members.candidates(sync.connection, followers, sync.settings.profile_max_age_hours)
-    followers.sort(key=lambda user_id: known[user_id].username)
+    followers = sorted(known, key=lambda user_id: known[user_id].username)
     return _Found(_with_self(sync, {seed_id: 0} | dict.fromkeys(followers, 1), seed_id))
 
 

@@ -32,7 +32,7 @@ from almanac_pipeline.settings import Settings
 from almanac_pipeline.sources.policy import fresh_minutes
 from almanac_pipeline.sources.protocol import Source
 from almanac_pipeline.sources.records import DiaryPage, DiaryRow, FilmGrid
-from almanac_pipeline.warehouse import cohorts, members, runs, staging, viewings
+from almanac_pipeline.warehouse import alerts, cohorts, members, runs, staging, viewings
 from almanac_pipeline.warehouse.connection import connect_to, connection_pool
 from almanac_pipeline.warehouse.films import FilmKey
 from almanac_pipeline.warehouse.members import Member
@@ -256,9 +256,12 @@ def _read_and_merge(reader: _Reader, member: Member, state: ScrapeState, mode: M
                 read.changes = _merge(reader, user_id, complete=end == "complete")
             members.mark_seen(connection, user_id)
             runs.resolve_failures(connection, subject, user_id=user_id)
-    except RetriableError:
-        staging.discard_staged(connection, user_id, subject)
-        staging.mark_suspicious(connection, user_id, subject)
+    except RetriableError as error:
+        with connection.transaction():
+            staging.discard_staged(connection, user_id, subject)
+            staging.mark_suspicious(connection, user_id, subject)
+            topic = f"member {user_id} {subject}"
+            alerts.raise_alert(connection, "suspicious", topic, str(error), user_id=user_id)
         raise
     read.outcome = "unchanged" if end == "no news" else mode
 

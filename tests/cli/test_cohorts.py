@@ -150,11 +150,14 @@ def test_a_slug_does_not_change_its_meaning(almanac: Almanac, empty: str) -> Non
 def test_a_label_stays_until_another_is_given(
     almanac: Almanac, published: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    add_cohort(published, "critics")
     # The run ends at its first step: pages of this address may not be fetched.
     monkeypatch.setenv("ALMANAC_LETTERBOXD_URL", "https://pages.invalid")
     monkeypatch.setenv("DAGSTER_HOME", "is set by the command")
-    for arguments, label in ([["--member", "ann"], "The critics"], [["--label", "Old foes"], "Old foes"]):
+    labels = (
+        (["--seed", "ann", "--label", "The critics"], "The critics"),
+        (["--label", "Old foes"], "Old foes"),
+    )
+    for arguments, label in labels:
         outcome = almanac("cohort", "build", "critics", *arguments)
         assert outcome.code == 1
         assert "failed at raw__cohort_members: Fetching pages from pages.invalid is off." in outcome.err

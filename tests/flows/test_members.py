@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import psycopg
@@ -302,13 +303,15 @@ def test_the_fans_of_a_film_are_read_as_far_as_there_is_room(graph: Graph, world
     assert graph() == dict.fromkeys("edcb", 1)  # who is in stays, though others are shown first now
 
 
-def test_all_fans_of_a_film_shrunk_to_one_end_no_membership(graph: Graph, world: World) -> None:
+def test_all_fans_of_a_film_shrunk_to_one_end_no_membership(graph: Graph, world: World, query: Query) -> None:
     world.film_people["alien", "fans"] = list("abcd")
     graph(kind="film", film="alien")
     world.film_people["alien", "fans"] = ["a"]
     assert graph() == dict.fromkeys("abcd", 1)
+    assert query("select kind from ops.alerts where resolved_at is null") == [{"kind": "suspicious"}]
     world.film_people["alien", "fans"] = list("abc")
     assert graph() == dict.fromkeys("abc", 1)
+    assert query("select from ops.alerts where resolved_at is null") == []
 
 
 def test_the_people_of_a_lists_films_are_a_circle_with_those_of_most_films_first(
@@ -334,6 +337,27 @@ def test_a_lists_owner_alone_is_a_circle_without_any_page(graph: Graph, world: W
     world.permitted = set()
     assert graph(kind="list", owner="seed", list="best", relation="owner") == {"seed": 0}
     assert world.total_calls() == 0
+
+
+def test_circles_that_share_people_are_synced_at_the_same_time_without_a_clash(
+    world: World, database_url: str, settings: Settings, query: Query
+) -> None:
+    crowd = [f"p{number}" for number in range(12)]
+    for name in crowd:
+        world.person(name).lid = f"Lid{name}"
+        world.person(name).following = crowd[::-1]
+    world.states_counts = True
+    for slug, seed in (("one", "p0"), ("two", "p1"), ("three", "p0")):
+        make(database_url, {"kind": "following", "seed": seed, "depth": 2, "include_self": True}, slug)
+    with ThreadPoolExecutor() as threads:
+        syncs = [
+            threads.submit(sync_members, database_url, settings, world, slug)
+            for slug in ("one", "two", "three", "one", "two", "three")
+        ]
+    assert [sync.result().members_count for sync in syncs] == [12] * 6
+    counts = query("select count(*) as n from raw.cohort_members group by cohort_id")
+    assert counts == [{"n": 12}] * 3
+    assert query("select count(*) as n from raw.follows where follower_id <> followed_id") == [{"n": 12 * 11}]
 
 
 # -- renamed, gone, given away ------------------------------------------------------------------

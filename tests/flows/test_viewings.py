@@ -130,6 +130,7 @@ def test_a_shrunken_diary_takes_nothing_away(diary: Sync, world: World, query: Q
     suspicious = "select subject from ops.user_scrape_state where suspicious_at is not null"
     assert query(suspicious) == [{"subject": "diary"}]
     assert query("select from ops.staged_items") == []
+    assert query("select kind from ops.alerts where resolved_at is null") == [{"kind": "suspicious"}]
 
 
 def test_a_killed_reading_goes_on_at_its_page(diary: Sync, world: World, query: Query) -> None:
