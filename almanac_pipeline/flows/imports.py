@@ -174,42 +174,34 @@ def _import(
     cohort_slug: str | None,
     given_name: str | None,
 ) -> FileReport:
+    started = time.monotonic()
     username = _whose(export, given_name)
     forgetting.require_not_forgotten(connection, username)
     # No cohort's point of view: a former name is taken for its bearer unless somebody else has it now.
     user_id = members.named_users(connection, 0, [username])[username]
-    topic = f"member {user_id} import"
     as_of = min(export.as_of, datetime.now(UTC))
-    changes: dict[str, Changes] = {}
-    is_outdated = False
     with ExitStack() as held:
         for subject in runs.MEMBER_LOCKS:
             held.enter_context(runs.member_lock(connection, subject, user_id, wait=True))
         is_known = imports.is_imported(connection, content, user_id)
+        is_outdated = not is_known and imports.is_outdated(connection, user_id, as_of)
+        topic = f"member {user_id} import"
         try:
             with connection.transaction():
-                if not is_known:
-                    is_outdated = imports.is_outdated(connection, user_id, as_of)
-                    changes = _merge(connection, settings, run, user_id, export, as_of)
-                    imports.record_import(
-                        connection,
-                        content,
-                        user_id,
-                        run.run_id,
-                        as_of=as_of,
-                        rows_by_file=_rows_by_file(export),
-                        joined_on=export.joined_on,
-                    )
-                    runs.resolve_failures(connection, "import", user_id=user_id)
+                changes = (
+                    {} if is_known else _store(connection, settings, run, user_id, content, export, as_of)
+                )
                 joined = cohort_slug is not None and _join(connection, cohort_slug, username, user_id)
         except AlmanacError as error:
             if error.retriable:  # the guard: what is stored is kept, and somebody should look
                 alerts.raise_alert(connection, "suspicious", topic, str(error), user_id=user_id)
             runs.record_failure(connection, run, "import", error, user_id=user_id)
+            runs.record_member(connection, run, user_id, "failed", error=error)
             raise
-        alerts.resolve_alerts(connection, "suspicious", topic)
+        if not (is_known or is_outdated):
+            alerts.resolve_alerts(connection, "suspicious", topic)
     matches = Counter(viewing.film_match for viewing in export.diary or ())
-    return FileReport(
+    report = FileReport(
         file_name,
         "known" if is_known else "imported",
         username=username,
@@ -223,6 +215,41 @@ def _import(
         watched_only_count=_watched_only_count(export),
         repeated_rows_count=export.repeated_rows_count,
     )
+    runs.record_member(
+        connection,
+        run,
+        user_id,
+        "unchanged" if is_known else "full",
+        rows_seen=sum(report.rows_by_file.values()),
+        rows_changed=report.total.total - report.total.removed,
+        rows_removed=report.total.removed,
+        milliseconds=round(1000 * (time.monotonic() - started)),
+    )
+    return report
+
+
+def _store(
+    connection: psycopg.Connection,
+    settings: Settings,
+    run: Run,
+    user_id: int,
+    content: bytes,
+    export: Export,
+    as_of: datetime,
+) -> dict[str, Changes]:
+    """Merge the export and remember its content, in the caller's transaction."""
+    changes = _merge(connection, settings, run, user_id, export, as_of)
+    imports.record_import(
+        connection,
+        content,
+        user_id,
+        run.run_id,
+        as_of=as_of,
+        rows_by_file=_rows_by_file(export),
+        joined_on=export.joined_on,
+    )
+    runs.resolve_failures(connection, "import", user_id=user_id)
+    return changes
 
 
 def _join(connection: psycopg.Connection, slug: str, username: str, user_id: int) -> bool:

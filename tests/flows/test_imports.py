@@ -118,6 +118,8 @@ def test_a_run_and_the_content_are_recorded(import_files: Import, query: Query) 
     assert (run["subject"], run["status"], run["cohort_id"]) == ("import", "succeeded", None)
     assert (run["members_count"], run["requests_count"], run["failures_count"]) == (1, 0, 0)
     assert run["rows_changed"] == 8 + 3 + 3 + 1
+    [member] = query("select outcome, rows_changed, rows_removed from ops.scrape_run_members")
+    assert member == {"outcome": "full", "rows_changed": run["rows_changed"], "rows_removed": 0}
     [row] = query("select * from ops.imports")
     assert row["scrape_run_id"] == run["scrape_run_id"]
     assert row["as_of"].isoformat() == "2026-05-01T12:00:00+00:00"
@@ -291,6 +293,9 @@ def test_a_strongly_shrunken_export_changes_nothing_and_raises_an_alert(
     [alert] = query("select kind, message from ops.alerts where resolved_at is null")
     assert alert["kind"] == "suspicious"
     assert "ada" not in alert["message"]
+    # The file before is no reason to be at ease.
+    import_files(exports.whole_export())
+    assert len(query("select 1 from ops.alerts where resolved_at is null")) == 1
 
 
 def test_a_shrunken_export_is_believed_with_a_lower_guard(
