@@ -15,6 +15,8 @@ from almanac_pipeline.errors import ConfigurationError
 from almanac_pipeline.warehouse.members import ensure_users
 
 SLUG = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
+# First key of our advisory lock on a cohort's names; arbitrary but fixed, the second is of the slug.
+COHORT_LOCK = 7_203_150
 USERNAME = re.compile(r"[a-z0-9_-]{1,64}")
 SITE_SLUG = re.compile(r"[^\s/?#\\%]{1,300}")
 MAXIMUM_DEPTH = 3
@@ -111,6 +113,8 @@ def add_named_members(connection: psycopg.Connection, slug: str, usernames: Sequ
         ConfigurationError: a name is malformed, or the cohort's members are not found by names.
     """
     with connection.transaction():
+        # Two who create the cohort have no row to wait for.
+        connection.execute("select pg_advisory_xact_lock(%s, hashtext(%s))", [COHORT_LOCK, slug])
         connection.execute("select from raw.cohorts where slug = %s for update", [slug])
         known = next((cohort for cohort in list_cohorts(connection) if cohort.slug == slug), None)
         if known is None:

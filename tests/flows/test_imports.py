@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -462,6 +463,26 @@ def test_a_cohort_made_from_followings_takes_no_strangers(
     )
     connection.commit()
     assert import_files(exports.whole_export(), cohort_slug="circle").outcome == "imported"
+
+
+def test_members_imported_at_the_same_time_all_join_the_new_cohort(
+    database_url: str, settings: Settings, tmp_path: Path, query: Query
+) -> None:
+    names = [f"ann{number}" for number in range(8)]
+    for name in names:
+        files = exports.whole_export() | {"profile.csv": exports.profile(name)}
+        (tmp_path / f"{name}.zip").write_bytes(exports.pack(files))
+
+    def run(name: str) -> ImportReport:
+        return import_exports(database_url, settings, [tmp_path / f"{name}.zip"], cohort_slug="friends")
+
+    with ThreadPoolExecutor(max_workers=8) as threads:
+        reports = list(threads.map(run, names))
+    assert [report.failures for report in reports] == [()] * 8
+    assert members_of(query, "friends") == names
+    assert query("select count(*)::int as n, count(distinct lid)::int as films from raw.films") == [
+        {"n": 11, "films": 11}
+    ]
 
 
 def test_a_slug_that_cannot_be_one_stops_everything_at_once(import_files: Import, query: Query) -> None:
