@@ -51,6 +51,12 @@ def test_the_site_s_own_message_is_about_the_member(text: str, headers: dict[str
     assert "somebody" not in str(error)
 
 
+def test_the_wording_that_others_report_is_the_site_s_own_too() -> None:
+    body = message("Dr. Falken keeps this file classified.", "\u200eLetterboxd - Forbidden")
+    assert isinstance(private_member(answer(body)), PrivateError)
+    assert private_member(answer(message("This file is classified.", "Forbidden"))) is None
+
+
 @pytest.mark.parametrize(
     "body",
     [

@@ -24,6 +24,9 @@ _SENTENCE = re.compile(
     r"\b(?:this|the) (?:account|profile|member|user)(?:[’']s (?:account|profile|page))? is private\b",
     re.IGNORECASE,
 )
+# Others report a joke about Dr. Falken's classified files, under a title they do not name.
+_REPORTED_TITLE = re.compile(r"letterboxd\b", re.IGNORECASE)
+_REPORTED_SENTENCE = re.compile(r"\bfalken\b|\bclassified\b", re.IGNORECASE)
 # A message needs none of these; challenges and block pages do.
 _MACHINERY = "script, iframe, form, input, noscript, meta[http-equiv=refresh], [id^=cf-], [class^=cf-]"
 _GATEKEEPER_WORDS = re.compile(r"cloudflare|\bray id\b|\byour ip\b|blocked|denied|captcha", re.IGNORECASE)
@@ -41,7 +44,11 @@ def private_member(response: Response) -> PrivateError | None:
     if title is None or message is None or tree.css_first(_MACHINERY) is not None:
         return None
     text = " ".join(message.text(separator=" ").split())
-    if _GATEKEEPER_WORDS.search(text) or not _SENTENCE.search(text) or not _TITLE.search(clean(title.text())):
+    heading = clean(title.text())
+    says_private = (_SENTENCE.search(text) and _TITLE.search(heading)) or (
+        _REPORTED_SENTENCE.search(text) and _REPORTED_TITLE.match(heading)
+    )
+    if _GATEKEEPER_WORDS.search(text) or not says_private:
         return None
     return PrivateError("the site says that this member is private; their own export can be imported")
 
