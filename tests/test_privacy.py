@@ -4,8 +4,10 @@ is searched for the names of its people."""
 from __future__ import annotations
 
 import functools
+import os
 import re
-from collections.abc import Iterator
+import shutil
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -97,6 +99,23 @@ def excerpt(text: str, pattern: str) -> str:
     return text[max(match.start() - 200, 0) : match.end() + 100]
 
 
+def import_by_dagster(inbox: Path, exports: Mapping[str, bytes]) -> None:
+    """Put the exports into the inbox and run the job that takes what is there."""
+    from dagster import DagsterInstance
+
+    from almanac_pipeline.definitions import defs
+
+    inbox.mkdir()
+    for name, body in exports.items():
+        path = inbox / f"letterboxd-{name}-2026-01-01.zip"
+        path.write_bytes(body)
+        os.utime(path, (0, 0))
+    with DagsterInstance.get() as instance:
+        run = defs.resolve_job_def("import_exports").execute_in_process(instance=instance)
+    [asset] = run.asset_materializations_for_node("raw__member_exports")
+    assert (asset.metadata["imported_count"].value, asset.metadata["failures_count"].value) == (1, 1)
+
+
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Retries do not wait."""
@@ -138,16 +157,19 @@ def test_no_table_log_or_file_says_who_was_read(
         server.clear_faults()
         server.fault("wrong_owner", member=stand_in.seed, times=None)
         assert almanac("scrape", "--cohort", "circle").code == 1
+        assert almanac("scrape", "--viewings", "--cohort", "picked").code == 0
         export = tmp_path / f"letterboxd-{plain}-2026-01-01.zip"
         export.write_bytes(server.export(plain))
         assert almanac("import", str(export), "--cohort", "files").code == 0
-        export.write_bytes(b"no ZIP at all")
-        assert almanac("import", str(export)).code == 1
+        import_by_dagster(tmp_path / "home" / "inbox", {foreign: server.export(foreign), torn: b"no ZIP"})
     with psycopg.connect(database_url) as connection:
         kinds = {kind for (kind,) in connection.execute("select error_kind from ops.scrape_failures")}
     assert {"NotFoundError", "PrivateError", "RetriableError", "WrongPageError"} <= kinds
+    assert "dagster.event_logs" in mentions(database_url, "raw__ratings")
     assert mentions(database_url, PREFIX) == {}
     assert mentions(database_url, NEVER_STORED) == {}
+    # The operator's own files, the exports, bear names.
+    shutil.rmtree(tmp_path / "home" / "inbox")
     assert files_that_mention(tmp_path / "home", f"{PREFIX}|{NEVER_STORED}") == {}
 
 
