@@ -30,6 +30,7 @@ from almanac_pipeline.flows import identities
 from almanac_pipeline.flows.workers import StoppedError, in_parallel, require_some_success
 from almanac_pipeline.progress import track
 from almanac_pipeline.settings import Settings
+from almanac_pipeline.sources.policy import fresh_minutes
 from almanac_pipeline.sources.protocol import Circle, FilmRelation, Source
 from almanac_pipeline.sources.records import FilmGrid, PeoplePage, PersonSummary
 from almanac_pipeline.warehouse import alerts, cohorts, forgetting, members, runs, staging
@@ -288,8 +289,11 @@ def _read_followers(sync: _Sync) -> None:
 
 
 def _read_circle_of_seed(sync: _Sync, circle: Circle) -> None:
-    """Read what everything else rests on: if that fails, so does the run."""
+    """Read what everything else rests on, unless it was read a moment ago: if that fails, so does the run."""
     seed = _seed(sync)
+    state = staging.read_state(sync.connection, seed.user_id, circle)
+    if not state.success_is_older_than(fresh_minutes(sync.settings) / 60):
+        return
     try:
         _read_circle_of(sync, seed, circle)
     except (RetriableError, PermanentError) as error:

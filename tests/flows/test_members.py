@@ -247,6 +247,17 @@ def test_deeper_levels_are_read_again_only_when_they_are_due(graph: Graph, world
     assert world.calls == {("following", "seed"): 1}
 
 
+def test_circles_from_one_seed_read_it_once_within_the_freshness_window(
+    graph: Graph, world: World, database_url: str, settings: Settings
+) -> None:
+    graph(kind="following", seed="seed")
+    make(database_url, {"kind": "following", "seed": "seed", "min_films": 1}, "other")
+    world.calls.clear()
+    patient = settings.model_copy(update={"fresh_minutes": 10.0})
+    report = sync_members(database_url, patient, world, "other")
+    assert (report.members_count, report.requests_count, world.total_calls()) == (2, 0, 0)
+
+
 def test_one_persons_private_page_does_not_end_a_circle(graph: Graph, world: World, query: Query) -> None:
     world.person("b").is_private = True
     circle = graph(kind="following", seed="seed", depth=2)
