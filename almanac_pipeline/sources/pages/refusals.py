@@ -25,7 +25,7 @@ _SENTENCE = re.compile(
     re.IGNORECASE,
 )
 # Others report a joke about Dr. Falken's classified files, under a title they do not name.
-_REPORTED_TITLE = re.compile(r"letterboxd\b", re.IGNORECASE)
+_REPORTED_TITLE = re.compile(r"\W*letterboxd\b", re.IGNORECASE)
 _REPORTED_SENTENCE = re.compile(r"\bfalken\b|\bclassified\b", re.IGNORECASE)
 # A message needs none of these; challenges and block pages do.
 _MACHINERY = "script, iframe, form, input, noscript, meta[http-equiv=refresh], [id^=cf-], [class^=cf-]"
