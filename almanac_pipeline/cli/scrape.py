@@ -81,7 +81,7 @@ def _print_plan(plan: SyncPlan, settings: Settings) -> None:
     budget = policy.budget_for(host)
     if seconds:
         least, most = total
-        known = "" if most is None else f" to {_minutes(most * seconds)}"
+        known = " or more" if most is None else f" to {_minutes(most * seconds)}"
         console.print(
             f"time: {_minutes(least * seconds)}{known}, at a request per {seconds:g} s", highlight=False
         )

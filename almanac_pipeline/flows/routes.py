@@ -215,9 +215,9 @@ class _Planner:
 
 def circle_requests(definition: Mapping[str, Any], followed_count: int | None) -> tuple[int, int | None]:
     """The fewest and most requests for finding who is in a circle; most is None where nothing tells."""
-    if definition["kind"] == "usernames":
+    if definition.get("kind") == "usernames":
         return 0, 0
-    is_plain = definition["kind"] == "following" and definition.get("depth", 1) == 1
+    is_plain = definition.get("kind") == "following" and definition.get("depth", 1) == 1
     if not is_plain or followed_count is None:
         return 1, None
     pages = max(1, -(-followed_count // PAGE_SIZES["following"]))
