@@ -91,7 +91,7 @@ def open_archive(body: bytes, *, max_bytes: int) -> Iterator[Archive]:
         ImportFileError: it is no ZIP, damaged, locked with a password, too large, or not to be trusted.
     """
     _check_end(body)
-    with _saying_what_is_damaged("the ZIP"):
+    with _saying_what_is_damaged("The ZIP"):
         opened = zipfile.ZipFile(io.BytesIO(body))
     with opened as archive:
         entries = archive.infolist()
@@ -134,6 +134,8 @@ def _check_sizes(entries: list[zipfile.ZipInfo], max_bytes: int) -> None:
 
 
 def _check_entry(info: zipfile.ZipInfo) -> None:
+    if not info.filename:
+        raise _damaged("The ZIP")
     parts = info.filename.split("/")
     if info.filename.startswith("/") or ".." in parts or "\\" in info.filename or ":" in parts[0]:
         raise _hostile("a file in it wants to lie outside of it")
@@ -155,10 +157,10 @@ def _check_offsets(body: bytes, entries: list[zipfile.ZipInfo], start_of_directo
         if start < end_of_previous:
             raise _hostile("files in it overlap")
         if start + _LOCAL_HEADER.size > len(body):
-            raise _damaged("the ZIP")
+            raise _damaged("The ZIP")
         signature, name_length, extra_length = _LOCAL_HEADER.unpack_from(body, start)
         if signature != b"PK\x03\x04":
-            raise _damaged("the ZIP")
+            raise _damaged("The ZIP")
         end_of_previous = start + _LOCAL_HEADER.size + name_length + extra_length + info.compress_size
     if end_of_previous > start_of_directory:
         raise _hostile("files in it overlap")
