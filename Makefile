@@ -18,7 +18,7 @@ export UV_SYSTEM_CERTS := $(if $(wildcard /etc/ssl/certs/ca-certificates.crt /et
 # Without kept bytecode every command compiles Dagster and dbt anew: over 2 s more each (some containers set this).
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help install lock demo test bench docs clean
+.PHONY: help install lock demo test bench soak docs clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -46,6 +46,10 @@ test: install ## Lint, types, dbt and pytest with a real PostgreSQL: what decide
 
 bench: install ## Measure the hot paths; JSON on standard output
 	@$(BIN)/python -m bench $(ARGS)
+
+soak: install ## What takes longer than tests may: syncs killed 100 times and more, 200,000 damaged pages
+	@TEST_KILL_EXAMPLES=100 $(BIN)/pytest -q tests/flows/test_killed_anywhere.py
+	@$(BIN)/python -m tests.sources.fuzz_parsers --mutants 200000
 
 docs: install ## Write the dbt documentation site of the running database
 	@$(BIN)/almanac docs
