@@ -24,7 +24,7 @@ from almanac_pipeline.settings import Settings
 from almanac_pipeline.sources.records import MediaType, PersonLink
 from almanac_pipeline.tmdb.client import TmdbAnswer
 from almanac_pipeline.tmdb.titles import TmdbCountry
-from almanac_pipeline.warehouse.enrichment import FilmFields, combine
+from almanac_pipeline.warehouse.enrichment import FilmFields, combine, learn_tmdb_ids
 from tests.flows.conftest import Query
 from tests.flows.world import World, film, film_page, histogram
 
@@ -109,6 +109,24 @@ FILM_1 = "select * from raw.films where slug = 'film-1'"
 SYNC_1 = (
     "select sync.* from ops.film_metadata_sync as sync join raw.films using (film_id) where slug = 'film-1'"
 )
+
+
+def test_without_pages_films_whose_tmdb_id_is_known_have_what_tmdb_says(
+    enrich: Enrich, world: World, query: Query, database_url: str
+) -> None:
+    with psycopg.connect(database_url) as connection:
+        assert learn_tmdb_ids(connection, {"film-1": ("movie", 1001), "film-2": ("movie", 1002)}) == 2
+    everything, world.permitted = world.permitted, set()
+    for expected in (2, 0):
+        report = enrich()
+        assert (report.due_count, report.tmdb_count, report.failures_count) == (expected, expected, 0)
+        assert "Pages of films may not be fetched" in report.notes[0]
+        assert world.total_calls() == 0
+    assert one(query, FILM_1)["overview"] == "Things happen."
+    assert enrich(use_tmdb=False).due_count == 0
+    # Once pages are permitted, all of them are due for theirs.
+    world.permitted = everything
+    assert (enrich().due_count, enrich().due_count) == (9, 0)
 
 
 def test_a_film_has_what_its_page_and_tmdb_say(enrich: Enrich, query: Query) -> None:
@@ -459,6 +477,14 @@ def test_a_histogram_that_cannot_be_read_is_a_failure(
     ]
     world.on_call = lambda kind, key, page: None
     assert refresh().due_count == due_again
+
+
+def test_without_pages_no_histogram_is_due(refresh: Refresh, world: World) -> None:
+    world.permitted = set()
+    report = refresh()
+    assert (report.due_count, report.failures_count) == (0, 0)
+    assert "Pages may not be fetched" in report.notes[0]
+    assert world.total_calls() == 0
 
 
 def test_all_histograms_failing_is_an_error(refresh: Refresh, world: World) -> None:

@@ -118,6 +118,44 @@ def test_news_over_several_pages_is_read_to_its_end(sync: Sync, world: World, ra
     assert len(ratings_of("ada")) == 15
 
 
+def test_the_same_stars_given_again_do_not_hide_what_lies_behind_them(
+    sync: Sync, world: World, ratings_of: RatingsOf
+) -> None:
+    sync()
+    # Three new and one taken back: after the first page, with two of the new, the total would fit.
+    for number in (60, 61, 62):
+        world.person("ada").rate(film(number), 2.0)
+    world.person("ada").rate(film(4), 3.0)
+    world.person("ada").unrate(film(2))
+    sync()
+    assert ratings_of("ada").keys() == {f"film-{n}" for n in (1, 3, 4, 5, 6, 7, 8, 60, 61, 62)}
+
+
+@pytest.mark.parametrize(("overlap", "without_news", "with_news"), [(0, 1, 1), (1, 2, 2), (9, 3, 3)])
+def test_an_overlap_is_read_beyond_the_first_known_rating(
+    sync: Sync,
+    world: World,
+    ratings_of: RatingsOf,
+    settings: Settings,
+    database_url: str,
+    cohort: str,
+    overlap: int,
+    without_news: int,
+    with_news: int,
+    query: Query,
+) -> None:
+    sync()
+    overlapping = settings.model_copy(update={"overlap_pages": overlap})
+    for news, expected in ((False, without_news), (True, with_news)):
+        if news:
+            world.person("ada").rate(film(40), 5.0)
+        world.calls.clear()
+        report = sync_ratings(database_url, overlapping, world, cohort)
+        assert (world.calls["rated_by_date", "ada"], report.failures_count) == (expected, 0)
+    assert len(ratings_of("ada")) == 9
+    assert query("select count(*) as n from ops.staged_items") == [{"n": 0}]
+
+
 def test_a_rating_taken_back_is_found_by_the_total(
     sync: Sync, world: World, ratings_of: RatingsOf, query: Query
 ) -> None:
