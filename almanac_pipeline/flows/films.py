@@ -18,7 +18,7 @@ from almanac_pipeline.sources.protocol import Source
 from almanac_pipeline.sources.records import FilmPage, MediaType
 from almanac_pipeline.tmdb.client import TmdbAnswer
 from almanac_pipeline.tmdb.titles import parse_title
-from almanac_pipeline.warehouse import cohorts, enrichment, runs
+from almanac_pipeline.warehouse import alerts, cohorts, enrichment, runs
 from almanac_pipeline.warehouse.connection import connect_to, connection_pool
 from almanac_pipeline.warehouse.enrichment import DueFilm, EnrichedFilm, FetchedFilm, FetchedTitle
 
@@ -110,6 +110,8 @@ def enrich_films(
         errors = [film.error for film in everything if film.error is not None]
         if len(due) >= FEW or not known_count:
             require_some_success("films", len(due), errors)
+        with pool.connection() as connection:
+            alerts.check_volume(connection, run, settings.volume_alert_factor)
     with connect_to(database_url, autocommit=True) as connection:
         preview = enrichment.preview_films(connection, [film.film_id for film in everything])
     not_found_count = sum(isinstance(error, NotFoundError) for error in errors)

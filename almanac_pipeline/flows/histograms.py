@@ -13,7 +13,7 @@ from almanac_pipeline.flows.workers import StoppedError, in_batches, require_som
 from almanac_pipeline.progress import track
 from almanac_pipeline.settings import Settings
 from almanac_pipeline.sources.protocol import Source
-from almanac_pipeline.warehouse import cohorts, enrichment, runs
+from almanac_pipeline.warehouse import alerts, cohorts, enrichment, runs
 from almanac_pipeline.warehouse.connection import connect_to
 from almanac_pipeline.warehouse.enrichment import DueHistogram, FetchedHistogram, HistogramPreview
 
@@ -88,6 +88,7 @@ def refresh_histograms(
         errors = [film.error for film in everything if film.error is not None]
         if len(due) >= FEW or not known_count:
             require_some_success("histograms", len(due), errors)
+        alerts.check_volume(connection, run, settings.volume_alert_factor)
         preview = enrichment.preview_histograms(connection, [film.film_id for film in everything])
     blank_count = sum(film.error is None and film.histogram is None for film in everything)
     return HistogramsReport(

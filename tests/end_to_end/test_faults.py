@@ -151,7 +151,7 @@ def test_a_challenge_stops_the_run_at_once(troubles: Troubles) -> None:
     assert "almanac unblock 127.0.0.1" in error_line(attempt)
     # Three pages were let through; then at most what was already under way.
     assert attempt.asked["rated"] <= 3 + WORKERS
-    assert attempt.asked.keys() == {"following", "rated"}
+    assert attempt.asked.keys() == {"following", "profile", "rated"}
     assert marts(attempt.tables) == {name: [] for name in marts(troubles.built.tables)}
 
 
