@@ -22,7 +22,7 @@ from almanac_pipeline.sources.records import FilmPage, Histogram, MediaType
 from almanac_pipeline.tmdb.titles import Role, TmdbCountry, TmdbCredit, TmdbTitle
 from almanac_pipeline.warehouse.films import (
     FilmKey,
-    fill_incoming,
+    fill_given,
     lock_films,
     open_incoming,
     resolve_incoming,
@@ -405,7 +405,7 @@ def _follow_identities(
 ) -> dict[int, FetchedFilm]:
     """Take up the slugs and ids that the pages state; returns the batch by present film id."""
     read = [(film.film_id, film.page) for film in batch if film.page is not None]
-    fill_incoming(
+    fill_given(
         connection,
         [FilmKey(page.slug, page.uid, page.lid, page.title, page.release_year) for _, page in read],
         [film_id for film_id, _ in read],

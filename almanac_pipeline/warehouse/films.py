@@ -1,6 +1,7 @@
 """Which film a source means: by uid, by lid, by any slug it ever had. New films, renames, merges.
 
-Works on the temporary table `incoming`, one row per item. Who stores something of films shares
+Takes items from the temporary table `given`, or wherever else they lie, and puts them with their
+films into another, `incoming`: one row per item. Who stores something of films shares
 FILM_LOCK with others who do, so that no film goes away meanwhile; who creates or renames films
 holds WRITING_LOCK as well, one at a time, which rules out duplicates; who joins two films, which is
 rare, holds FILM_LOCK alone. These locks come before every other lock of a transaction.
@@ -8,7 +9,7 @@ rare, holds FILM_LOCK alone. These locks come before every other lock of a trans
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import psycopg
@@ -44,7 +45,7 @@ def resolve_films(connection: psycopg.Connection, films: Sequence[FilmKey]) -> l
     somebody who waits for them.
     """
     open_incoming(connection)
-    fill_incoming(connection, films)
+    fill_given(connection, films)
     resolve_incoming(connection)
     return [film_id for (film_id,) in connection.execute("select film_id from incoming order by position")]
 
@@ -55,48 +56,53 @@ def lock_films(connection: psycopg.Connection) -> None:
 
 
 def open_incoming(connection: psycopg.Connection) -> None:
-    """Provide an empty table `incoming` for this transaction.
+    """Provide the empty tables `given` and `incoming` for this transaction.
 
-    `position` to `lid` say which film is meant; `rating` to `as_of` are for `opinions`.
+    `position` to `film_id` say which film is meant; the rest, which is for `opinions`, what is said of it.
     """
     connection.execute("set local client_min_messages = warning")  # "already exists, skipping"
     connection.execute(
         """
-        create temporary table if not exists incoming (
+        create temporary table if not exists given (
             position integer not null,
             slug text,
             title text,
             release_year smallint,
             uid text,
             lid text,
+            film_id bigint,
             rating numeric(2, 1),
             liked boolean,
             favorite boolean,
             rated_at timestamptz,
-            as_of timestamptz,
-            film_id bigint,
-            is_known boolean not null default false,
+            as_of timestamptz
+        ) on commit delete rows;
+        create temporary table if not exists incoming (
+            like given,
+            is_known boolean not null,
             uid_film_id bigint,
             lid_film_id bigint,
             slug_film_id bigint,
             slug_fits boolean not null default true
-        ) on commit delete rows
+        ) on commit delete rows;
+        -- Of an earlier use in the caller's own transaction.
+        delete from given;
+        delete from incoming
         """
     )
-    connection.execute("delete from incoming")  # of an earlier use in the caller's own transaction
 
 
-def fill_incoming(
+def fill_given(
     connection: psycopg.Connection, films: Iterable[FilmKey], film_ids: Iterable[int] | None = None
 ) -> None:
-    """Put films into `incoming`; `film_ids` names those that are already known to be meant."""
+    """Put films into `given`; `film_ids` names those that are already known to be meant."""
     keys = ((n, f.slug, f.title, f.release_year, f.uid, f.lid) for n, f in enumerate(films))
     columns = "position, slug, title, release_year, uid, lid"
     if film_ids is None:
-        copy_rows(connection, f"incoming ({columns})", keys)
+        copy_rows(connection, f"given ({columns})", keys)
     else:
         rows = ((*key, film_id) for key, film_id in zip(keys, film_ids, strict=True))
-        copy_rows(connection, f"incoming ({columns}, film_id)", rows)
+        copy_rows(connection, f"given ({columns}, film_id)", rows)
 
 
 # A slug counts only where its film has no other id that contradicts the item's: slugs are given
@@ -105,16 +111,19 @@ _FILM_BY_SLUG = "case when slug_fits then slug_film_id end"
 _BEST_MATCH = f"coalesce(film_id, uid_film_id, lid_film_id, {_FILM_BY_SLUG})"
 
 
-def resolve_incoming(connection: psycopg.Connection) -> int:
-    """Give every row of `incoming` its film, and return how many films were new.
+def resolve_incoming(
+    connection: psycopg.Connection, given: str = "table given", parameters: Mapping[str, object] | None = None
+) -> int:
+    """Fill `incoming` with what is given and its films, and return how many films were new.
 
-    Creates unknown films (to be enriched), adds ids that were not known yet, follows renamed
-    slugs, and joins two films that turn out to be one. Writes nothing where nothing is new.
-    The transaction holds the film locks that it took to its end.
+    `given` is a query for rows with the columns of the table `given`. Creates unknown films (to be
+    enriched), adds ids that were not known yet, follows renamed slugs, and joins two films that turn
+    out to be one. Writes nothing else where nothing is new. The transaction holds the film locks that
+    it took to its end.
     """
     with connection.transaction() as attempt:
         connection.execute("select pg_advisory_xact_lock_shared(%s)", [FILM_LOCK])
-        if _match_known(connection):
+        if _match_known(connection, given, parameters):
             return 0
         connection.execute("select pg_advisory_xact_lock(%s)", [WRITING_LOCK])
         _match_aliases(connection)
@@ -123,7 +132,7 @@ def resolve_incoming(connection: psycopg.Connection) -> int:
         # Two who share a lock could never both get it alone: the savepoint gives it back first.
         raise psycopg.Rollback(attempt)
     lock_films(connection)
-    _match_known(connection)
+    _match_known(connection, given, parameters)
     _match_aliases(connection)
     while twins := _find_twins(connection):
         _merge_films(connection, *twins)
@@ -182,25 +191,34 @@ def _write_films(connection: psycopg.Connection) -> int:
     return new
 
 
-def _match_known(connection: psycopg.Connection) -> bool:
-    """Match the rows that tell nothing new about their film, which are most; True if all are such."""
-    for same in ("film.slug = incoming.slug", "incoming.slug is null and film.lid = incoming.lid"):
-        connection.execute(
-            f"""
-            update incoming
-            set film_id = film.film_id, is_known = true
-            from raw.films as film
-            where {same} and not incoming.is_known
-              and coalesce(film.film_id = incoming.film_id, true)
-              and coalesce(film.uid = incoming.uid, incoming.uid is null)
-              and coalesce(film.lid = incoming.lid, incoming.lid is null)
-              and (film.release_year is not null or incoming.release_year is null)
-              and (film.field_sources ->> 'title' is distinct from 'slug' or incoming.title is null)
-            """
-        )
-        if connection.execute("select from incoming where not is_known limit 1").fetchone() is None:
-            return True
-    return False
+def _match_known(connection: psycopg.Connection, given: str, parameters: Mapping[str, object] | None) -> bool:
+    """Fill `incoming`, with the films of rows that tell nothing new of them; True if all are such.
+
+    Most rows are. One index probe each, however many films there are: a join would read them all.
+    """
+    probe = """
+        select film_id from raw.films as film
+        where {} and film.film_id = coalesce(given.film_id, film.film_id)
+          and coalesce(film.uid = given.uid, given.uid is null)
+          and coalesce(film.lid = given.lid, given.lid is null)
+          and (film.release_year is not null or given.release_year is null)
+          and (film.field_sources ->> 'title' is distinct from 'slug' or given.title is null)
+    """
+    columns = "position, slug, title, release_year, uid, lid, rating, liked, favorite, rated_at, as_of"
+    connection.execute(
+        f"""
+        insert into incoming ({columns}, film_id, is_known)
+        select {columns}, coalesce(known_id, film_id), known_id is not null
+        from (
+            select given.*, case when slug is not null then ({probe.format("film.slug = given.slug")})
+                                 else ({probe.format("film.lid = given.lid")}) end as known_id
+            from ({given}) as given
+            offset 0 -- so that it is probed once
+        ) as matched
+        """,
+        parameters,
+    )
+    return connection.execute("select from incoming where not is_known limit 1").fetchone() is None
 
 
 def _match_aliases(connection: psycopg.Connection) -> None:
@@ -300,7 +318,8 @@ def _merge_films(connection: psycopg.Connection, keep: int, drop: int) -> None:
     Where a member has an opinion of both, having one beats having none, because a complete reading
     would have taken away both; of two ratings the newer stays. An event says which value gave way.
     """
-    ids = {"keep": keep, "drop": drop}
+    members = [user_id for (user_id,) in connection.execute("select raw.raters(%s)", [drop])]
+    ids = {"keep": keep, "drop": drop, "members": members}
     for statement in (
         """
         with verdict as (
@@ -329,7 +348,7 @@ def _merge_films(connection: psycopg.Connection, keep: int, drop: int) -> None:
                 select other.rating is not null
                        and (kept.rating is null or newest.film_id = other.film_id) as takes_other
             ) as choice
-            where kept.film_id = %(keep)s and other.film_id = %(drop)s
+            where user_id = any(%(members)s) and kept.film_id = %(keep)s and other.film_id = %(drop)s
         ), change as (
             select *,
                    case when kept_rating is distinct from rating then kept_rating
@@ -360,13 +379,14 @@ def _merge_films(connection: psycopg.Connection, keep: int, drop: int) -> None:
         """,
         """
         update raw.rating_events set film_id = %(keep)s
-        where film_id = %(drop)s and user_id in (select user_id from raw.ratings where film_id = %(drop)s)
+        where film_id = %(drop)s and user_id = any(%(members)s)
         """,
         """
         delete from raw.ratings as other using raw.ratings as kept
         where other.film_id = %(drop)s and kept.film_id = %(keep)s and kept.user_id = other.user_id
+          and kept.user_id = any(%(members)s)
         """,
-        "update raw.ratings set film_id = %(keep)s where film_id = %(drop)s",
+        "update raw.ratings set film_id = %(keep)s where film_id = %(drop)s and user_id = any(%(members)s)",
         "update raw.diary_entries set film_id = %(keep)s where film_id = %(drop)s",
         "update raw.list_entries set film_id = %(keep)s where film_id = %(drop)s",
         """

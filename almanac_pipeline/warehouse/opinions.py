@@ -31,6 +31,9 @@ Part = Literal["rated", "likes", "likes_unrated", "favorites"]
 
 SourceName = Literal["export", "api", "pages", "rss"]
 
+# More items than any page shows.
+PAGE_ITEMS_LIMIT = 1_000
+
 # The stored rows that a complete snapshot of a part should show again.
 _STORED = {
     "rated": "old.rating is not null",
@@ -215,16 +218,18 @@ def merge_staged(
         state = staging.read_state(connection, user_id, subject)
         as_of = state.pages_started_at or _now(connection)
         open_incoming(connection)
-        connection.execute(
+        new_films = resolve_incoming(
+            connection,
             f"""
-            insert into incoming (position, slug, title, release_year, uid, lid, rating, liked, as_of)
-            select row_number() over (order by page_number, position),
-                   slug, title, release_year, uid, lid, {"rating, liked" if is_rated else "null, true"}, %s
-            from ops.staged_items where user_id = %s and subject = %s
+            select page_number * {PAGE_ITEMS_LIMIT} + position as position,
+                   slug, title, release_year, uid, lid, null::bigint as film_id,
+                   {"rating, liked" if is_rated else "null::numeric(2, 1) as rating, true as liked"},
+                   null::boolean as favorite, null::timestamptz as rated_at, %(as_of)s::timestamptz as as_of
+            from ops.staged_items where user_id = %(user)s and subject = %(subject)s
             """,
-            [as_of, user_id, subject],
+            {"user": user_id, "subject": subject, "as_of": as_of},
         )
-        changes = _merge_incoming(
+        changes = Changes(new_films=new_films) + _merge_incoming(
             connection, user_id, {part} if complete else set(), as_of, source, run_id, observed=observed
         )
         staging.discard_staged(connection, user_id, subject)
@@ -261,8 +266,10 @@ def merge_favorites(
     with connection.transaction():
         open_incoming(connection)
         as_of = _now(connection)
-        _fill_incoming(connection, [Opinion(film, favorite=True) for film in films], as_of)
-        changes = _merge_incoming(connection, user_id, {"favorites"}, as_of, source, run_id)
+        _fill_given(connection, [Opinion(film, favorite=True) for film in films], as_of)
+        changes = Changes(new_films=resolve_incoming(connection)) + _merge_incoming(
+            connection, user_id, {"favorites"}, as_of, source, run_id
+        )
         staging.mark_success(connection, user_id, "profile", complete=True, source=source)
         mark_seen(connection, user_id)
         resolve_failures(connection, "profile", user_id=user_id)
@@ -295,8 +302,10 @@ def merge_opinions(
     _require_plausible(connection, user_id, said, complete_parts, as_of, source, shrink_guard_share)
     with connection.transaction():
         open_incoming(connection)
-        _fill_incoming(connection, said, as_of)
-        changes = _merge_incoming(connection, user_id, complete_parts, as_of, source, run_id)
+        _fill_given(connection, said, as_of)
+        changes = Changes(new_films=resolve_incoming(connection)) + _merge_incoming(
+            connection, user_id, complete_parts, as_of, source, run_id
+        )
         for part in sorted(complete_parts):
             staging.mark_success(
                 connection, user_id, _SUBJECTS[part], complete=True, read_at=as_of, known_as_of=as_of,
@@ -320,11 +329,11 @@ def _now(connection: psycopg.Connection) -> datetime:
     return now
 
 
-def _fill_incoming(connection: psycopg.Connection, said: Sequence[Opinion], as_of: datetime) -> None:
+def _fill_given(connection: psycopg.Connection, said: Sequence[Opinion], as_of: datetime) -> None:
     now = _now(connection)
     copy_rows(
         connection,
-        "incoming (position, slug, title, release_year, uid, lid, rating, liked, favorite, rated_at, as_of)",
+        "given (position, slug, title, release_year, uid, lid, rating, liked, favorite, rated_at, as_of)",
         (
             (
                 n, o.film.slug, o.film.title, o.film.release_year, o.film.uid, o.film.lid,
@@ -389,7 +398,6 @@ def _merge_incoming(
     observed: bool = False,
 ) -> Changes:
     """Merge `incoming` into the member's opinions, inside the caller's transaction."""
-    new_films = resolve_incoming(connection)
     # One merge of a member at a time, and none of a member who is being forgotten.
     member = connection.execute(
         """
@@ -414,7 +422,7 @@ def _merge_incoming(
     ).fetchone()
     assert counts is not None
     added, changed, removed, restored = counts
-    return Changes(added, changed, removed, restored, new_films)
+    return Changes(added, changed, removed, restored)
 
 
 def _merge_statement(removable: Collection[Part], *, has_repeats: bool, is_feed: bool) -> str:
@@ -435,7 +443,7 @@ def _merge_statement(removable: Collection[Part], *, has_repeats: bool, is_feed:
         ), known as (
             select {", ".join(_known(aspect) for aspect in _ASPECTS)}
             from ops.user_scrape_state where user_id = %(user)s
-        ), verdict as materialized (
+        ), verdict as (
             select coalesce(said.film_id, old.film_id) as film_id, old.film_id is null as is_new,
                    old.removed_at is not null as was_removed,
                    old.rated_at as old_rated_at, old.rated_at_source as old_rated_at_source,
@@ -444,6 +452,7 @@ def _merge_statement(removable: Collection[Part], *, has_repeats: bool, is_feed:
             from said
             {"full" if removable else "left"} join old on old.film_id = said.film_id
             cross join known
+            offset 0
         ), change as materialized (
             select film_id, is_new, old_rating, old_liked, old_favorite, rating, liked, favorite,
                    case when rating is distinct from old_rating

@@ -40,7 +40,19 @@ alter table raw.ratings
 alter table raw.rating_events
     drop constraint rating_events_user_id_fkey, drop constraint rating_events_film_id_fkey;
 drop index raw.rating_events_member_film;
-create index rating_events_member_film on raw.rating_events (user_id, film_id);
+alter table raw.rating_events
+    drop constraint rating_events_pkey, add primary key (user_id, film_id, rating_event_id);
+create index rating_events_run on raw.rating_events using brin (scrape_run_id);
+drop index raw.ratings_film;
+create index films_slug_probe on raw.films using hash (slug); -- every item of every page looks here
+create function raw.raters(a_film_id bigint) returns setof bigint language sql stable as $$
+    select user_id from raw.users as member
+    cross join lateral (
+        select from raw.ratings where user_id = member.user_id and film_id = a_film_id
+        offset 0 -- one probe of the primary key each
+    ) as rating
+$$;
+comment on function raw.raters is 'Who has a row in raw.ratings for a film. An index by film would cost each merge more than these few calls do.';
 create function raw.refuse_orphans() returns trigger language plpgsql as $$
 declare
     has_children boolean;
@@ -50,7 +62,7 @@ begin
             or exists (select from raw.rating_events where user_id = old.user_id);
     else
         -- Every event is of a film that has a row in raw.ratings, be it a removed one.
-        has_children := exists (select from raw.ratings where film_id = old.film_id);
+        has_children := exists (select from raw.raters(old.film_id));
     end if;
     if has_children then
         raise foreign_key_violation using message = format(
