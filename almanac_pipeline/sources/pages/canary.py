@@ -140,7 +140,9 @@ def _observe(page: Watched) -> tuple[str, int, list[_Field]]:
     if not page.is_old_markup:
         required_share = REQUIRED_SHARE if kind in _DATED_KINDS else UNDATED_REQUIRED_SHARE
         years = sum(film.release_year is not None for film in films)
-        fields.append(_Field("release year", years, required_share, UNDATED_REQUIRED_SHARE))
+        # Grids by release date show their undated films together, on the last page.
+        page_share = UNDATED_REQUIRED_SHARE if page.next_page is not None else 0.0
+        fields.append(_Field("release year", years, required_share, page_share))
         fields.append(_Field("LID", sum(film.lid is not None for film in films)))
     if page.marked_count is not None:
         fields.append(_Field("place for rating and like", page.marked_count))
