@@ -125,6 +125,7 @@ def sync_members(
                 change = members.set_members(connection, cohort.cohort_id, chosen, may_end=True)
             run.members_count = run.rows_seen = len(chosen)
             run.rows_changed, run.rows_removed = change.added_count, change.ended_count
+            alerts.check_volume(connection, run, settings.volume_alert_factor)
             progress.advance(len(chosen))
     return MembersReport(
         members_count=len(chosen),

@@ -176,6 +176,8 @@ def _sync(
             run.failures_count += read.error is not None
         errors = [read.error for read in reads if read.error is not None]
         require_some_success("members", sum(read.outcome != "skipped" for read in reads), errors)
+        with pool.connection() as connection:
+            alerts.check_volume(connection, run, settings.volume_alert_factor)
     outcomes = Counter(read.outcome for read in reads)
     changes = sum((read.changes for read in reads), Changes())
     return ViewingsReport(
