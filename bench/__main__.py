@@ -15,6 +15,7 @@ import sys
 import time
 
 BENCHMARKS = [
+    "match_titles",
     "parse_pages",
     "load_rows",
     "import_export",

@@ -17,12 +17,12 @@ from functools import lru_cache
 from typing import Protocol
 
 from almanac_pipeline.sources.records import MediaType
-from almanac_pipeline.tmdb.titles import TitleSummary, TitleSummaries
+from almanac_pipeline.tmdb.titles import TitleSummaries, TitleSummary
 
 THRESHOLD = 0.88
-MARGIN = 0.08
+MARGIN = 0.1
 # What ten times as many votes are worth against a better fit.
-VOTES_WEIGHT = 0.03
+VOTES_WEIGHT = 0.035
 # A film of fewer votes may be the obscure namesake of the one meant: look at other years too.
 FEW_VOTES = 20
 MAX_CANDIDATES = 10
@@ -46,12 +46,15 @@ NEAR_RATIO = 0.93
 NEAR_MIN_LETTERS = 12
 UNKNOWN_SERIES_FIT = 0.6
 
-_ARTICLES = {
-    *("the", "a", "an"),
-    *("le", "la", "les", "l", "un", "une", "des"),
-    *("der", "die", "das", "ein", "eine"),
-    *("el", "los", "las", "una", "il", "lo", "i", "gli", "o", "os", "as", "um", "uma", "de", "het", "den", "det"),
-}  # fmt: skip
+_ARTICLES = frozenset(
+    {
+        *("the", "a", "an"),
+        *("le", "la", "les", "l", "un", "une", "des"),
+        *("der", "die", "das", "ein", "eine", "den", "det", "de", "het"),
+        *("el", "los", "las", "una", "il", "lo", "i", "gli"),
+        *("o", "os", "as", "um", "uma"),
+    }
+)
 # Those that stand behind a comma at the end, as in "Matrix, The".
 _TRAILING_ARTICLE = re.compile(
     r"^(?P<rest>.+), (?P<article>the|an?|l'|l’|le|la|les|un|une|der|die|das|ein|eine|el|los|las|una|il|lo|gli"
@@ -69,10 +72,11 @@ _LETTERS = str.maketrans(
     | dict.fromkeys("'’‘ʼ`´.·", "")
     | dict.fromkeys("&+", " and ")
 )
+_WORDS_FROM_TWO = ("two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve")
+_ROMAN_FROM_TWO = ("ii", "iii", "iv", "v", "vi", "vii", "viii", "ix", "x", "xi", "xii", "xiii", "xiv", "xv")
 _NUMBERS = {
-    **{word: str(n) for n, word in enumerate("two three four five six seven eight nine ten eleven twelve".split(), 2)},
-    **{roman: str(n) for n, roman in enumerate("ii iii iv v vi vii viii ix x xi xii xiii xiv xv".split(), 2)},
-}  # fmt: skip
+    name: str(number) for names in (_WORDS_FROM_TWO, _ROMAN_FROM_TWO) for number, name in enumerate(names, 2)
+}
 _COUNTERS = frozenset({"part", "volume", "chapter", "episode"})
 _SHORT_FORMS = {
     "vol": "volume", "pt": "part", "ep": "episode", "vs": "versus", "dr": "doctor", "mr": "mister",
@@ -185,7 +189,7 @@ def decided(ranked: Sequence[Candidate], threshold: float = THRESHOLD) -> Candid
     """The candidate that fits well enough and stands clear of the next; None if a person should choose."""
     if not ranked or ranked[0].score < threshold:
         return None
-    if len(ranked) > 1 and ranked[0].standing - ranked[1].standing < MARGIN:
+    if len(ranked) > 1 and round(ranked[0].standing - ranked[1].standing, 6) < MARGIN:
         return None
     return ranked[0]
 
@@ -265,7 +269,7 @@ def _fit(one: str, other: str) -> tuple[float, str]:
     if matcher.quick_ratio() < 0.5:
         return 0.0, "different"
     ratio = matcher.ratio()
-    if ratio >= NEAR_RATIO and min(len(loose), len(other_loose)) >= NEAR_MIN_LETTERS:
+    if ratio >= NEAR_RATIO and len(loose) >= NEAR_MIN_LETTERS and abs(len(loose) - len(other_loose)) <= 1:
         return NEAR_FIT, "nearly the same"
     return round(MAX_SIMILAR_FIT * ratio, 3), "similar"
 
@@ -313,9 +317,9 @@ def _loose(title: str) -> tuple[str, ...]:
 
 
 def _content(title: str) -> str:
-    """The words to search for if a title is spelt in another way there: no numbers, no short words."""
-    words = [word for word in fold(title).split() if len(word) > 3 and word not in _NUMBERS and word.isalpha()]
-    return " ".join(words)
+    """The words to search for if a title is spelt in another way there: no numbers, few short words."""
+    words = [word for word in fold(title).split() if word.isalpha() and word not in _NUMBERS]
+    return " ".join([word for word in words if len(word) > 3] or words)
 
 
 def _may_have_another_name(wanted: Wanted, candidate: Candidate) -> bool:
