@@ -411,12 +411,6 @@ TRAPS: list[tuple[str, Wanted, list[Film], Key | None]] = [
         None,
     ),
     (
-        "a series that is known to be one",
-        Wanted("Unbelievable", 2019, "tv"),
-        [film("Unbelievable", 2019, 91_275, media_type="tv"), film("Unbelievable", 2019, 5, votes=100)],
-        ("tv", 91_275),
-    ),
-    (
         "no year, one film of that name",
         Wanted("Parasite Eve", None),
         [film("Parasite Eve", 1997, 46_415, votes=30), film("Parasite", 2019, 496_243, votes=18_000)],

@@ -26,6 +26,8 @@ VOTES_WEIGHT = 0.035
 # A film of fewer votes may be the obscure namesake of the one meant: look at other years too.
 FEW_VOTES = 20
 MAX_CANDIDATES = 10
+# Below this nobody would want to look at it.
+CANDIDATE_FROM = 0.5
 # How many candidates of another title are asked for their further titles.
 MAX_FURTHER_TITLES = 3
 
@@ -44,7 +46,7 @@ HEAD_FIT = 0.85
 MAX_SIMILAR_FIT = 0.85
 NEAR_RATIO = 0.93
 NEAR_MIN_LETTERS = 12
-UNKNOWN_SERIES_FIT = 0.6
+SERIES_FIT = 0.6
 
 _ARTICLES = frozenset(
     {
@@ -86,12 +88,10 @@ _SHORT_FORMS = {
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """The film that is looked for, as its source names it."""
+    """The film that is looked for, as its source names it. A series is never taken for one."""
 
     title: str
     release_year: int | None
-    media_type: MediaType | None = None
-    """None where the source does not say: then no series is ever taken."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,7 +171,8 @@ def match(wanted: Wanted, search: Search, *, threshold: float = THRESHOLD) -> Ma
                 questions_count += 1
         taken = decide()
     ranked = rank(wanted, list(found.values()), further)
-    return Match(taken, tuple(ranked[:MAX_CANDIDATES]), questions_count)
+    shown = [candidate for candidate in ranked if candidate.score >= CANDIDATE_FROM]
+    return Match(taken, tuple(shown[:MAX_CANDIDATES]), questions_count)
 
 
 def rank(
@@ -196,19 +197,22 @@ def decided(ranked: Sequence[Candidate], threshold: float = THRESHOLD) -> Candid
 
 def _questions(wanted: Wanted) -> Iterator[tuple[Question, bool]]:
     """What to ask, in order, and whether only if the answers so far were not all there are."""
-    kind: MediaType = wanted.media_type or "movie"
     year = wanted.release_year
     names = [name for name, _ in _names(wanted.title)]
     asked = set()
     # A name in brackets stands for itself; the whole with its brackets is what nobody calls the film.
     spoken = names[1:] + names[:1] if len(names) > 1 else names
-    plan = [(kind, spoken[0], year, False), (kind, spoken[0], None, False)]
-    plan += [(kind, name, year, False) for name in spoken[1:]]
-    plan += [(kind, " ".join(_loose(spoken[0])), None, False), (kind, _content(spoken[0]), year, False)]
+    plan: list[tuple[MediaType, str, int | None, bool]] = [
+        ("movie", spoken[0], year, False),
+        ("movie", spoken[0], None, False),
+        *(("movie", name, year, False) for name in spoken[1:]),
+        ("movie", " ".join(_loose(spoken[0])), None, False),
+        ("movie", _content(spoken[0]), year, False),
+    ]
     if year is not None:
-        plan += [(kind, spoken[0], year - 1, True), (kind, spoken[0], year + 1, True)]
-    if wanted.media_type is None:
-        plan.append(("tv", spoken[0], year, False))
+        plan += [("movie", spoken[0], year - 1, True), ("movie", spoken[0], year + 1, True)]
+    # Letterboxd lists some series: as candidates for a person to choose.
+    plan.append(("tv", spoken[0], year, False))
     for media_type, text, of_year, only_if_more in plan:
         question = Question(media_type, text, of_year)
         if text and question not in asked:
@@ -220,9 +224,9 @@ def _score(wanted: Wanted, title: TitleSummary, further: tuple[str, ...]) -> Can
     fit, reason = _title_fit(wanted.title, title, further)
     year_fit, year_reason = _year_fit(wanted.release_year, title.release_year)
     score, reasons = fit * year_fit, [reason, year_reason]
-    if title.media_type != (wanted.media_type or "movie"):
-        score *= UNKNOWN_SERIES_FIT
-        reasons.append("a series" if title.media_type == "tv" else "a film")
+    if title.media_type == "tv":
+        score *= SERIES_FIT
+        reasons.append("a series")
     return Candidate(title, round(score, 3), tuple(reasons))
 
 
@@ -326,7 +330,7 @@ def _may_have_another_name(wanted: Wanted, candidate: Candidate) -> bool:
     """Whether all but the title speaks for it: found under this title, of this year, not of this name."""
     year = candidate.title.release_year
     return (
-        candidate.title.media_type == (wanted.media_type or "movie")
+        candidate.title.media_type == "movie"
         and candidate.score < THRESHOLD
         and wanted.release_year is not None
         and year is not None

@@ -19,6 +19,7 @@ from psycopg.types.json import Jsonb
 
 from almanac_pipeline.errors import AlmanacError, NotFoundError
 from almanac_pipeline.sources.records import FilmPage, Histogram, MediaType
+from almanac_pipeline.tmdb.matching import Candidate
 from almanac_pipeline.tmdb.titles import Role, TmdbCountry, TmdbCredit, TmdbTitle
 from almanac_pipeline.warehouse.films import (
     FilmKey,
@@ -27,6 +28,7 @@ from almanac_pipeline.warehouse.films import (
     open_incoming,
     resolve_incoming,
 )
+from almanac_pipeline.warehouse.matches import MatchedBy, Status, chosen_titles, store_candidates
 from almanac_pipeline.warehouse.runs import resolve_failures
 
 POSTER_URL = "https://image.tmdb.org/t/p/w500"
@@ -50,9 +52,16 @@ class DueFilm:
     """None for a film that only an export has named, which has no page to ask for."""
     uid: str | None
     lid: str | None
+    title: str | None
+    """None where no source has named it yet."""
+    release_year: int | None
+    imdb_id: str | None
     needs_page: bool
     tmdb_media_type: MediaType | None
     tmdb_id: int | None
+    matched_by: MatchedBy | None
+    is_chosen: bool
+    """A person said which title it is, or that it is none: nothing else has a say."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +98,10 @@ class FetchedFilm:
     title: FetchedTitle | None = None
     error: AlmanacError | None = None
     requests: int = 0
+    matched_by: MatchedBy | None = None
+    """Who said which title it is; None where nobody did or nobody was asked."""
+    candidates: tuple[Candidate, ...] | None = None
+    """What may be meant, where TMDB was searched and none could be taken."""
 
     @property
     def is_cache_hit(self) -> bool:
@@ -193,28 +206,29 @@ def films_due(
 ) -> list[DueFilm]:
     """The films of the cohort's members that are not enriched yet, those seen by most first.
 
-    Without pages only films whose TMDB title is known, which an earlier feed or page has told; they
-    stay due for their page until pages may be read.
+    Without pages TMDB is asked alone; the films stay due for their page until pages may be read.
     """
     with connection.cursor(row_factory=class_row(DueFilm)) as cursor:
         return cursor.execute(
             f"""
-            select film.film_id, film.slug, film.uid, film.lid,
-                   %(with_pages)s and sync.page_fetched_at is null as needs_page,
-                   film.tmdb_media_type, film.tmdb_id
+            select film_id, slug, uid, lid, named.title, release_year, imdb_id, needs_page,
+                   tmdb_media_type, tmdb_id, tmdb_matched_by as matched_by,
+                   sync.status = 'overridden' as is_chosen
             from ({_COHORT_FILMS}) as seen
             join raw.films as film using (film_id)
             join ops.film_metadata_sync as sync using (film_id)
-            where (%(with_pages)s and film.slug is not null
-                   and (sync.status in ('pending', 'failed')
-                        or (sync.status = 'fetched' and sync.page_fetched_at is null))
-                   and sync.next_attempt_at <= now())
-               or (%(with_tmdb)s and film.tmdb_id is not null
-                   and (sync.status = 'fetched'
-                        or (not %(with_pages)s and sync.status in ('pending', 'failed')
-                            and sync.next_attempt_at <= now()))
-                   and coalesce(sync.tmdb_fetched_at < now() - make_interval(days => %(days)s), true))
-            order by seen.watchers_count desc, film.film_id
+            cross join lateral (
+                select case when field_sources ->> 'title' is distinct from 'slug' then film.title
+                       end as title,
+                       %(with_pages)s and slug is not null and page_fetched_at is null as needs_page,
+                       coalesce(tmdb_fetched_at < now() - make_interval(days => %(days)s), true) as is_stale
+            ) as named
+            where sync.next_attempt_at <= now()
+              and (needs_page or %(with_tmdb)s and case
+                  when sync.status in ('fetched', 'overridden') and tmdb_id is not null then is_stale
+                  when sync.status = 'overridden' then false
+                  else num_nonnulls(tmdb_id, imdb_id, named.title) > 0 end)
+            order by seen.watchers_count desc, film_id
             """,
             {
                 "cohort": cohort_id,
@@ -246,7 +260,8 @@ def learn_tmdb_ids(connection: psycopg.Connection, titles: Mapping[str, tuple[Me
         from unnest(%s::text[], %s::text[], %s::bigint[]) as told (slug, media_type, tmdb_id)
         join raw.film_aliases as alias on alias.kind = 'slug' and alias.value = told.slug
         join raw.films as film using (film_id)
-        where film.tmdb_id is null
+        join ops.film_metadata_sync as sync using (film_id)
+        where film.tmdb_id is null and sync.status <> 'overridden'
         order by film_id
     """
     values = [list(column) for column in zip(*given, strict=True)] or [[], [], []]
@@ -261,6 +276,10 @@ def learn_tmdb_ids(connection: psycopg.Connection, titles: Mapping[str, tuple[Me
                 set tmdb_media_type = found.media_type, tmdb_id = found.tmdb_id, updated_at = now()
                 from ({unknown}) as found where film.film_id = found.film_id
                 returning film.film_id, film.tmdb_media_type || '/' || film.tmdb_id as value
+            ), again as (
+                update ops.film_metadata_sync as sync
+                set tmdb_matched_by = 'feed', next_attempt_at = now(), updated_at = now()
+                from learnt where sync.film_id = learnt.film_id
             )
             insert into raw.film_aliases (kind, value, film_id)
             select 'tmdb', value, film_id from learnt order by value, film_id
@@ -306,7 +325,8 @@ def combine(
     if page is not None:
         for name in ("title", "original_title", "runtime_minutes", "imdb_id", "poster_url", "overview"):
             take(name, "page", getattr(page, name))
-        take("release_year", "page", page.release_year)
+        if page.release_year is not None:  # the site's year is part of the film's name there
+            values["release_year"], sources["release_year"] = page.release_year, "page"
         values["stated_average"], values["stated_ratings"] = page.average, page.ratings
         if page.tmdb_media_type is not None and page.tmdb_id is not None:
             values["tmdb_media_type"], values["tmdb_id"] = page.tmdb_media_type, page.tmdb_id
@@ -319,6 +339,9 @@ def combine(
                 Credit(director.name, letterboxd_slug=director.slug) for director in page.directors
             )
     if title is not None:
+        values["tmdb_media_type"], values["tmdb_id"] = title.media_type, title.tmdb_id
+        if (values.get("release_year") or current.release_year) is None:
+            take("release_year", "tmdb", title.release_year)
         for name in ("original_title", "runtime_minutes", "imdb_id", "overview", "release_date"):
             take(name, "tmdb", getattr(title, name))
         take("poster_url", "tmdb", title.poster_path and POSTER_URL + title.poster_path)
@@ -355,6 +378,8 @@ def store_films(connection: psycopg.Connection, batch: Sequence[FetchedFilm]) ->
     with connection.transaction():
         open_incoming(connection)
         films = _follow_identities(connection, batch)
+        chosen = chosen_titles(connection, list(films))
+        films |= {film_id: _as_chosen(films[film_id], key) for film_id, key in chosen.items()}
         _store_payloads(connection, [film.title for film in films.values() if film.title is not None])
         current = _current_fields(connection, list(films))
         combined = {
@@ -368,11 +393,31 @@ def store_films(connection: psycopg.Connection, batch: Sequence[FetchedFilm]) ->
         _store_countries(connection, sets)
         _store_people(connection, sets)
         _store_outcomes(connection, films)
+        store_candidates(
+            connection,
+            {
+                film_id: film.candidates or ()
+                for film_id, film in films.items()
+                if film.error is None and film_id not in chosen
+            },
+        )
         resolve_failures(
             connection,
             "film",
             film_ids=[film_id for film_id, film in films.items() if film.error is None],
         )
+
+
+def _as_chosen(film: FetchedFilm, key: tuple[MediaType | None, int | None]) -> FetchedFilm:
+    """What was fetched of a film whose title a person has settled, perhaps only meanwhile."""
+    media_type, tmdb_id = key
+    is_same = film.title is not None and (film.title.media_type, film.title.tmdb_id) == key
+    return replace(
+        film,
+        page=replace(film.page, tmdb_media_type=media_type, tmdb_id=tmdb_id) if film.page else None,
+        title=film.title if is_same else None,
+        candidates=None,
+    )
 
 
 def preview_films(
@@ -735,44 +780,69 @@ def _find_people(connection: psycopg.Connection) -> None:
 
 
 def _store_outcomes(connection: psycopg.Connection, films: dict[int, FetchedFilm]) -> None:
+    """Move each film's state, and say when it is asked about next: after 1, 2, 4 … 30 days.
+
+    What may go away soon is tried again at once at first. A film that has its data, or a person's
+    word, keeps its state when it cannot be refreshed. ops.refuse_status_move knows the allowed moves.
+    """
     rows = [
         {
             "film_id": film_id,
+            "outcome": _outcome(film),
             "has_page": film.page is not None,
             "has_title": film.title is not None,
+            "matched_by": film.matched_by,
             "histogram_url": film.page.histogram_url if film.page else None,
             "error": str(film.error) if film.error else None,
-            "is_missing": isinstance(film.error, NotFoundError),
-            "is_retriable": film.error is not None and film.error.retriable,
+            "quick_attempts": QUICK_ATTEMPTS if film.error is not None and film.error.retriable else 1,
         }
         for film_id, film in films.items()
     ]
     connection.execute(
         """
         update ops.film_metadata_sync as sync
-        set status = case when new.error is null then 'fetched' when new.is_missing then 'not_found'
-                          else 'failed' end,
-            attempts = case when new.error is null then 0 else sync.attempts + 1 end,
+        set status = moved.status,
+            attempts = moved.attempts,
             next_attempt_at = case
-                when new.error is null then sync.next_attempt_at
-                when new.is_retriable and sync.attempts + 1 < %(quick)s then now()
-                else now() + least(30, power(2, greatest(0, sync.attempts + 1 - %(quick)s)))
-                             * interval '1 day' end,
+                when moved.attempts = 0 then sync.next_attempt_at
+                when moved.attempts < new.quick_attempts then now()
+                else now() + least(30, power(2, moved.attempts - new.quick_attempts)) * interval '1 day' end,
             page_fetched_at = case when new.has_page then now() else sync.page_fetched_at end,
             histogram_url = case when new.has_page then coalesce(new.histogram_url, sync.histogram_url)
                                  else sync.histogram_url end,
             tmdb_fetched_at = case when new.has_title then now() else sync.tmdb_fetched_at end,
-            tmdb_matched_by = case when new.has_title then 'page' else sync.tmdb_matched_by end,
+            tmdb_matched_by = case when sync.status = 'overridden' then 'person'
+                                   else coalesce(new.matched_by, sync.tmdb_matched_by) end,
             last_error = new.error,
             updated_at = now()
         from jsonb_to_recordset(%(rows)s) as new (
-            film_id bigint, has_page boolean, has_title boolean, histogram_url text, error text,
-            is_missing boolean, is_retriable boolean
+            film_id bigint, outcome text, has_page boolean, has_title boolean, matched_by text,
+            histogram_url text, error text, quick_attempts integer
         )
+        join ops.film_metadata_sync as before using (film_id)
+        cross join lateral (
+            select case when before.status = 'overridden' then before.status
+                        when before.status = 'fetched' and new.error is not null then before.status
+                        else new.outcome end as status
+        ) as kept
+        cross join lateral (
+            select kept.status,
+                   case when new.outcome = 'fetched' then 0
+                        when kept.status = before.status then before.attempts + 1
+                        else 1 end as attempts
+        ) as moved
         where sync.film_id = new.film_id
         """,
-        {"rows": _jsonb(rows), "quick": QUICK_ATTEMPTS},
+        {"rows": _jsonb(rows)},
     )
+
+
+def _outcome(film: FetchedFilm) -> Status:
+    if film.error is not None:
+        return "not_found" if isinstance(film.error, NotFoundError) else "failed"
+    if film.candidates is None:
+        return "fetched"
+    return "ambiguous" if film.candidates else "not_found"
 
 
 # -- histograms -------------------------------------------------------------------------------

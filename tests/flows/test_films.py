@@ -51,6 +51,32 @@ class Tmdb:
         payload = json.dumps(self.titles[media_type, tmdb_id])
         return TmdbAnswer(200, payload, f'"{tmdb_id}"', self.max_age_seconds)
 
+    def search(self, media_type: MediaType, text: str, year: int | None) -> str:
+        self.calls[f"search {media_type}", year or 0] += 1
+        if self.error is not None:
+            raise self.error
+        name = "title" if media_type == "movie" else "name"
+        found = [
+            document
+            for (kind, _), document in self.titles.items()
+            if kind == media_type and text.casefold() in document[name].casefold()
+            and (year is None or document.get("release_date", "").startswith(str(year)))
+        ]  # fmt: skip
+        return json.dumps({"results": found, "total_results": len(found)})
+
+    def find(self, imdb_id: str) -> str:
+        self.calls["find", int(imdb_id[2:])] += 1
+        found = [
+            document
+            for (kind, _), document in self.titles.items()
+            if kind == "movie" and document.get("external_ids", {}).get("imdb_id") == imdb_id
+        ]
+        return json.dumps({"movie_results": found, "tv_results": []})
+
+    def further_titles(self, media_type: MediaType, tmdb_id: int) -> str:
+        self.calls[f"further titles of a {media_type}", tmdb_id] += 1
+        return json.dumps({"titles": []})
+
 
 def title(tmdb_id: int, **changes: Any) -> dict[str, Any]:
     return {
