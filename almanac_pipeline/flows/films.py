@@ -26,7 +26,7 @@ from almanac_pipeline.tmdb.titles import (
     parse_search,
     parse_title,
 )
-from almanac_pipeline.warehouse import cohorts, enrichment, runs
+from almanac_pipeline.warehouse import cohorts, enrichment, runs, upkeep
 from almanac_pipeline.warehouse.connection import connect_to, connection_pool
 from almanac_pipeline.warehouse.enrichment import DueFilm, EnrichedFilm, FetchedFilm, FetchedTitle
 from almanac_pipeline.warehouse.matches import MatchedBy
@@ -97,6 +97,7 @@ def enrich_films(
     with connect_to(database_url, autocommit=True) as connection:
         cohort = cohorts.get_cohort(connection, cohort_slug)
         with_pages = source.permits("film")
+        upkeep.set_histogram_age_limit(connection, settings.histogram_max_age_days)
         due = enrichment.films_due(
             connection, cohort.cohort_id, with_tmdb=tmdb is not None, with_pages=with_pages
         )

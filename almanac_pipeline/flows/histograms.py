@@ -13,7 +13,7 @@ from almanac_pipeline.flows.workers import StoppedError, in_batches, require_som
 from almanac_pipeline.progress import track
 from almanac_pipeline.settings import Settings
 from almanac_pipeline.sources.protocol import Source
-from almanac_pipeline.warehouse import cohorts, enrichment, runs
+from almanac_pipeline.warehouse import cohorts, enrichment, runs, upkeep
 from almanac_pipeline.warehouse.connection import connect_to
 from almanac_pipeline.warehouse.enrichment import DueHistogram, FetchedHistogram, HistogramPreview
 
@@ -52,10 +52,9 @@ def refresh_histograms(
     with connect_to(database_url, autocommit=True) as connection:
         cohort = cohorts.get_cohort(connection, cohort_slug)
         is_permitted = source.permits("histogram")
+        upkeep.set_histogram_age_limit(connection, settings.histogram_max_age_days)
         due = (
-            enrichment.histograms_due(connection, cohort.cohort_id, settings.histogram_max_age_days)
-            if is_permitted
-            else []
+            enrichment.histograms_due(connection, cohort.cohort_id) if is_permitted else []
         )
         known_count = enrichment.count_histograms(connection, cohort.cohort_id)
     changed_count = 0

@@ -30,6 +30,7 @@ from almanac_pipeline.warehouse.films import (
 )
 from almanac_pipeline.warehouse.matches import MatchedBy, Status, chosen_titles, store_candidates
 from almanac_pipeline.warehouse.runs import resolve_failures
+from almanac_pipeline.warehouse.upkeep import COHORT_FILMS
 
 POSTER_URL = "https://image.tmdb.org/t/p/w500"
 PORTRAIT_URL = "https://image.tmdb.org/t/p/w185"
@@ -37,8 +38,6 @@ PORTRAIT_URL = "https://image.tmdb.org/t/p/w185"
 MAXIMUM_CAST = 20
 # A failed film is tried by the next run at most this often, then after 1, 2, 4 … 30 days.
 QUICK_ATTEMPTS = 3
-# TMDB's answers are asked for again before the six months that its terms allow are over.
-TMDB_MAX_AGE_DAYS = 150
 
 Provider = Literal["page", "tmdb"]
 
@@ -192,50 +191,30 @@ class FetchedHistogram:
 
 # -- films ------------------------------------------------------------------------------------
 
-_COHORT_FILMS = """
-    select rating.film_id, count(*) as watchers_count
-    from raw.cohort_members as member
-    join raw.ratings as rating using (user_id)
-    where member.cohort_id = %(cohort)s and member.until is null and rating.removed_at is null
-    group by rating.film_id
-"""
-
-
 def films_due(
     connection: psycopg.Connection, cohort_id: int, *, with_tmdb: bool, with_pages: bool = True
 ) -> list[DueFilm]:
-    """The films of the cohort's members that are not enriched yet, those seen by most first.
+    """The films of the cohort's members that asking may help now, those seen by most first.
 
     Without pages TMDB is asked alone; the films stay due for their page until pages may be read.
     """
     with connection.cursor(row_factory=class_row(DueFilm)) as cursor:
         return cursor.execute(
             f"""
-            select film_id, slug, uid, lid, named.title, release_year, imdb_id, needs_page,
+            select film_id, slug, uid, lid,
+                   case when field_sources ->> 'title' is distinct from 'slug' then film.title end as title,
+                   release_year, imdb_id, %(with_pages)s and is_page_due as needs_page,
                    tmdb_media_type, tmdb_id, tmdb_matched_by as matched_by,
                    sync.status = 'overridden' as is_chosen
-            from ({_COHORT_FILMS}) as seen
+            from ({COHORT_FILMS}) as seen
+            join ops.films_needing_enrichment as needing using (film_id)
             join raw.films as film using (film_id)
             join ops.film_metadata_sync as sync using (film_id)
-            cross join lateral (
-                select case when field_sources ->> 'title' is distinct from 'slug' then film.title
-                       end as title,
-                       %(with_pages)s and slug is not null and page_fetched_at is null as needs_page,
-                       coalesce(tmdb_fetched_at < now() - make_interval(days => %(days)s), true) as is_stale
-            ) as named
             where sync.next_attempt_at <= now()
-              and (needs_page or %(with_tmdb)s and case
-                  when sync.status in ('fetched', 'overridden') and tmdb_id is not null then is_stale
-                  when sync.status = 'overridden' then false
-                  else num_nonnulls(tmdb_id, imdb_id, named.title) > 0 end)
+              and (%(with_pages)s and is_page_due or %(with_tmdb)s and is_title_due)
             order by seen.watchers_count desc, film_id
             """,
-            {
-                "cohort": cohort_id,
-                "with_tmdb": with_tmdb,
-                "with_pages": with_pages,
-                "days": TMDB_MAX_AGE_DAYS,
-            },
+            {"cohort": cohort_id, "with_tmdb": with_tmdb, "with_pages": with_pages},
         ).fetchall()
 
 
@@ -243,7 +222,7 @@ def count_fetched(connection: psycopg.Connection, cohort_id: int) -> int:
     """How many of the cohort's films have had their page read."""
     row = connection.execute(
         f"""
-        select count(*) from ({_COHORT_FILMS}) as seen
+        select count(*) from ({COHORT_FILMS}) as seen
         join ops.film_metadata_sync using (film_id) where page_fetched_at is not null
         """,
         {"cohort": cohort_id},
@@ -850,19 +829,19 @@ def _outcome(film: FetchedFilm) -> Status:
 _COUNT_COLUMNS = tuple(f"count_{half_stars // 2}_{half_stars % 2 * 5}" for half_stars in range(1, 11))
 
 
-def histograms_due(connection: psycopg.Connection, cohort_id: int, max_age_days: float) -> list[DueHistogram]:
-    """The cohort's films whose histogram was never read or longer ago than that, oldest first."""
+def histograms_due(connection: psycopg.Connection, cohort_id: int) -> list[DueHistogram]:
+    """The cohort's films whose histogram was never read or too long ago, oldest first."""
     with connection.cursor(row_factory=class_row(DueHistogram)) as cursor:
         return cursor.execute(
             f"""
             select film_id, histogram_url
-            from ({_COHORT_FILMS}) as seen
+            from ({COHORT_FILMS}) as seen
+            join ops.films_needing_enrichment as needing using (film_id)
             join ops.film_metadata_sync as sync using (film_id)
-            where histogram_url is not null
-              and coalesce(histogram_fetched_at < now() - make_interval(secs => %(seconds)s), true)
+            where is_histogram_due
             order by histogram_fetched_at nulls first, watchers_count desc, film_id
             """,
-            {"cohort": cohort_id, "seconds": max_age_days * 86_400},
+            {"cohort": cohort_id},
         ).fetchall()
 
 
@@ -870,7 +849,7 @@ def count_histograms(connection: psycopg.Connection, cohort_id: int) -> int:
     """How many of the cohort's films had their histogram read."""
     row = connection.execute(
         f"""
-        select count(*) from ({_COHORT_FILMS}) as seen
+        select count(*) from ({COHORT_FILMS}) as seen
         join ops.film_metadata_sync using (film_id) where histogram_fetched_at is not null
         """,
         {"cohort": cohort_id},
