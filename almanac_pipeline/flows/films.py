@@ -8,10 +8,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
+import psycopg
 from psycopg_pool import ConnectionPool
 
 from almanac_pipeline.errors import NotFoundError, PermanentError, RetriableError
-from almanac_pipeline.flows.workers import StoppedError, in_batches, require_some_success
+from almanac_pipeline.flows.workers import (
+    MAX_AT_ONCE,
+    StoppedError,
+    in_batches,
+    require_some_success,
+)
 from almanac_pipeline.progress import track
 from almanac_pipeline.settings import Settings
 from almanac_pipeline.sources.protocol import Source
@@ -39,6 +45,7 @@ NO_TOKEN = (
 )
 NO_PAGES = "Pages of films may not be fetched: films have what TMDB says, found by title and year."
 WAITING = "{:,} films wait for somebody to say which TMDB title they are: `almanac films match list`."
+POSTPONED = "{:,} films are left to `almanac enrich`, so that the rankings need not wait."
 
 
 class Titles(Protocol):
@@ -59,6 +66,8 @@ class FilmsReport:
 
     due_count: int
     fetched_count: int
+    postponed_count: int
+    """Left to a later run, because the time for enrichment was over."""
     tmdb_count: int
     """Films that TMDB told us about, from a request or from the copy we keep."""
     not_found_count: int
@@ -82,10 +91,12 @@ def enrich_films(
     tmdb: Titles | None,
     cohort_slug: str,
     run_id: str | None = None,
+    *,
+    patience_seconds: float | None = None,
 ) -> FilmsReport:
     """Read the pages of films that are new to us and ask TMDB about them. No `tmdb`: pages only.
 
-    Where pages may not be fetched, TMDB alone.
+    Where pages may not be fetched, TMDB alone. What `patience_seconds` do not suffice for stays due.
 
     Films are stored in batches; what is stored when the process is killed is not asked for again.
 
@@ -115,20 +126,15 @@ def enrich_films(
 
         def commit(batch: Sequence[FetchedFilm]) -> None:
             with pool.connection() as connection:
-                enrichment.store_films(connection, batch)
-                for film in batch:
-                    if film.error is not None:
-                        runs.record_failure(connection, run, "film", film.error, film_id=film.film_id)
-            run.films_count += sum(film.error is None for film in batch)
-            run.failures_count += sum(film.error is not None for film in batch)
-            run.requests_count += sum(film.requests for film in batch)
-            run.cache_hits_count += sum(film.is_cache_hit for film in batch)
+                store_batch(connection, run, batch)
             progress.advance(len(batch))
 
-        everything = in_batches(fetch, due, settings.http_workers, commit)
+        workers = min(settings.http_workers, MAX_AT_ONCE)
+        everything = in_batches(fetch, due, workers, commit, patience_seconds=patience_seconds)
+        run.postponed_count = len(due) - len(everything)
         errors = [film.error for film in everything if film.error is not None]
-        if len(due) >= FEW or not known_count:
-            require_some_success("films", len(due), errors)
+        if len(everything) >= FEW or not known_count:
+            require_some_success("films", len(everything), errors)
     with connect_to(database_url, autocommit=True) as connection:
         preview = enrichment.preview_films(connection, [film.film_id for film in everything])
     missing_count = sum(isinstance(error, NotFoundError) for error in errors)
@@ -138,10 +144,12 @@ def enrich_films(
         *(() if tmdb is not None else (NO_TOKEN,)),
         *(() if with_pages else (NO_PAGES,)),
         *((WAITING.format(ambiguous_count),) if ambiguous_count else ()),
+        *((POSTPONED.format(run.postponed_count),) if run.postponed_count else ()),
     )
     return FilmsReport(
         due_count=len(due),
         fetched_count=run.films_count,
+        postponed_count=run.postponed_count,
         tmdb_count=sum(film.title is not None and film.title.title is not None for film in everything),
         not_found_count=missing_count + len(unmatched) - ambiguous_count,
         ambiguous_count=ambiguous_count,
@@ -153,6 +161,22 @@ def enrich_films(
         preview=preview,
         failures=tuple(str(error) for error in errors[:5]),
     )
+
+
+def store_batch(connection: psycopg.Connection, run: runs.Run, batch: Sequence[FetchedFilm]) -> None:
+    """Store fetched films, what failed of them, and the run's counts, in one transaction."""
+    with runs.batch(
+        connection,
+        run,
+        films_count=sum(film.error is None for film in batch),
+        failures_count=sum(film.error is not None for film in batch),
+        requests_count=sum(film.requests for film in batch),
+        cache_hits_count=sum(film.is_cache_hit for film in batch),
+    ):
+        enrichment.store_films(connection, batch)
+        for film in batch:
+            if film.error is not None:
+                runs.record_failure(connection, run, "film", film.error, film_id=film.film_id)
 
 
 def fetch_film(film: DueFilm, source: Source, tmdb: Titles | None, pool: ConnectionPool) -> FetchedFilm:
@@ -175,7 +199,7 @@ def fetch_film(film: DueFilm, source: Source, tmdb: Titles | None, pool: Connect
         found = discover(film, fetched.page, asking)
         fetched = replace(fetched, matched_by=found.matched_by, candidates=found.candidates)
         if found.key is not None:
-            fetched = replace(fetched, title=_fetch_title(found.key, asking, pool))
+            fetched = replace(fetched, title=fetch_title(found.key, asking, pool))
     except (RetriableError, PermanentError) as error:
         fetched = replace(fetched, error=error, candidates=None)
     return replace(fetched, requests=fetched.requests + asking.requests_count)
@@ -252,7 +276,7 @@ class Asking:
         return self._tmdb.fetch_title(media_type, tmdb_id, etag=etag)
 
 
-def _fetch_title(key: tuple[MediaType, int], asking: Asking, pool: ConnectionPool) -> FetchedTitle:
+def fetch_title(key: tuple[MediaType, int], asking: Asking, pool: ConnectionPool) -> FetchedTitle:
     """The title from the copy we keep while that is fresh, else from TMDB."""
     with pool.connection() as connection:
         cached = enrichment.cached_title(connection, *key)

@@ -69,6 +69,8 @@ _ALSO_KNOWN = re.compile(r"^a\.?k\.?a\.?:?\s+", re.IGNORECASE)
 _NUMBERING = re.compile(r"^(?:part|pt|vol|volume|chapter|episode|season|series)\b|^\d+$", re.IGNORECASE)
 _STATED_YEAR = re.compile(r"\s*\(\d{4}\)$")
 _HEAD_END = re.compile(r"\s*(?::|\s[-–—]\s|\s\()")
+# 8½ is 8 1/2, not 81/2.
+_SEPARATE = re.compile("[¼-¾⅐-⅞]")
 _LETTERS = str.maketrans(
     {"ß": "ss", "æ": "ae", "œ": "oe", "ø": "o", "đ": "d", "ð": "d", "ł": "l", "þ": "th", "ı": "i"}
     | dict.fromkeys("'’‘ʼ`´.·", "")
@@ -215,8 +217,8 @@ def _questions(wanted: Wanted) -> Iterator[tuple[Question, bool]]:
     plan.append(("tv", spoken[0], year, False))
     for media_type, text, of_year, only_if_more in plan:
         question = Question(media_type, text, of_year)
-        if text and question not in asked:
-            asked.add(question)
+        if text and (key := (media_type, text.casefold(), of_year)) not in asked:
+            asked.add(key)
             yield question, only_if_more
 
 
@@ -300,10 +302,14 @@ def _article_first(name: str) -> str:
 
 @lru_cache(maxsize=100_000)
 def fold(title: str) -> str:
-    """A title as words in lower case without accents and punctuation; scripts other than Latin stay."""
-    text = unicodedata.normalize("NFKD", title.casefold())
-    text = "".join(letter for letter in text if not unicodedata.combining(letter)).translate(_LETTERS)
-    return " ".join(re.findall(r"\w+", text.replace("_", " ")))
+    """A title as words in lower case without accents and punctuation, in any script.
+
+    One that is punctuation only stays as it is.
+    """
+    text = unicodedata.normalize("NFKD", _SEPARATE.sub(r" \g<0>", title.casefold()))
+    text = "".join(letter for letter in text if not unicodedata.combining(letter))
+    words = re.findall(r"[^\W_]+", re.sub(r"\.{2,}", " ", text).translate(_LETTERS))
+    return " ".join(words) or title.casefold().strip()
 
 
 @lru_cache(maxsize=100_000)

@@ -73,8 +73,8 @@ def films_needing_enrichment(
     connection: psycopg.Connection, cohort_id: int | None = None
 ) -> list[NeedingFilm]:
     """The films that lack something, those seen by most first; of one cohort, or all that there are."""
-    everybody = "select film_id, count(*) as watchers_count from raw.ratings where removed_at is null group by 1"
-    seen = f"left join ({everybody})" if cohort_id is None else f"join ({COHORT_FILMS})"
+    everybody = "select film_id, count(*) as watchers_count from raw.ratings where removed_at is null"
+    seen = f"left join ({everybody} group by film_id)" if cohort_id is None else f"join ({COHORT_FILMS})"
     with connection.cursor(row_factory=class_row(NeedingFilm)) as cursor:
         return cursor.execute(
             f"""
