@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import dataclass
+from datetime import date
 from typing import Literal
 from urllib.parse import quote, urlencode
 
@@ -100,6 +101,14 @@ class TmdbClient:
     def further_titles(self, media_type: MediaType, tmdb_id: int) -> str:
         """What a title is called elsewhere, as JSON text. Raises as `search` does."""
         return self._read(f"{media_type}/{tmdb_id:d}/alternative_titles", "tmdb alternative titles")
+
+    def changes(self, media_type: MediaType, since: date, until: date, page: int) -> str:
+        """A page of the titles that were edited from `since` to `until`, as JSON text.
+
+        TMDB takes at most 14 days at once and pages 1 to 500. Raises as `search` does.
+        """
+        query = urlencode({"start_date": since.isoformat(), "end_date": until.isoformat(), "page": page})
+        return self._read(f"{media_type}/changes?{query}", f"tmdb {media_type} changes")
 
     def _read(self, path: str, path_class: str) -> str:
         payload = self._ask(path, path_class).payload

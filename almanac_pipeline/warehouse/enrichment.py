@@ -191,6 +191,7 @@ class FetchedHistogram:
 
 # -- films ------------------------------------------------------------------------------------
 
+
 def films_due(
     connection: psycopg.Connection, cohort_id: int, *, with_tmdb: bool, with_pages: bool = True
 ) -> list[DueFilm]:

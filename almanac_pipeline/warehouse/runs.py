@@ -49,7 +49,7 @@ _COUNTS = {
 
 @dataclass(slots=True)
 class Run:
-    """A run under way. Its counts are written with each `batch` and when it closes; one thread adds to them."""
+    """A run under way. Its counts are written with each `batch` and at the end; one thread adds to them."""
 
     kind: Literal["scrape", "enrichment"]
     run_id: int
