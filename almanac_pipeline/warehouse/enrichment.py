@@ -28,7 +28,13 @@ from almanac_pipeline.warehouse.films import (
     open_incoming,
     resolve_incoming,
 )
-from almanac_pipeline.warehouse.matches import MatchedBy, Status, chosen_titles, store_candidates
+from almanac_pipeline.warehouse.matches import (
+    MatchedBy,
+    Status,
+    chosen_titles,
+    forget_other_titles,
+    store_candidates,
+)
 from almanac_pipeline.warehouse.runs import resolve_failures
 from almanac_pipeline.warehouse.upkeep import COHORT_FILMS
 
@@ -308,7 +314,8 @@ def combine(
         if page.release_year is not None:  # the site's year is part of the film's name there
             values["release_year"], sources["release_year"] = page.release_year, "page"
         values["stated_average"], values["stated_ratings"] = page.average, page.ratings
-        if page.tmdb_media_type is not None and page.tmdb_id is not None:
+        is_better = page.is_tmdb_linked or current.tmdb_id is None
+        if page.tmdb_media_type is not None and page.tmdb_id is not None and is_better:
             values["tmdb_media_type"], values["tmdb_id"] = page.tmdb_media_type, page.tmdb_id
         if take("genres", "page", page.genres):
             genres = page.genres
@@ -360,6 +367,8 @@ def store_films(connection: psycopg.Connection, batch: Sequence[FetchedFilm]) ->
         films = _follow_identities(connection, batch)
         chosen = chosen_titles(connection, list(films))
         films |= {film_id: _as_chosen(films[film_id], key) for film_id, key in chosen.items()}
+        keys = {film_id: _title_key(film) for film_id, film in films.items()}
+        forget_other_titles(connection, {film_id: key for film_id, key in keys.items() if key is not None})
         _store_payloads(connection, [film.title for film in films.values() if film.title is not None])
         current = _current_fields(connection, list(films))
         combined = {
@@ -386,6 +395,16 @@ def store_films(connection: psycopg.Connection, batch: Sequence[FetchedFilm]) ->
             "film",
             film_ids=[film_id for film_id, film in films.items() if film.error is None],
         )
+
+
+def _title_key(film: FetchedFilm) -> tuple[MediaType, int] | None:
+    """Which title the film is by what was fetched, where that is for certain."""
+    if film.title is not None:
+        return film.title.media_type, film.title.tmdb_id
+    page = film.page
+    if page is None or page.tmdb_media_type is None or page.tmdb_id is None or not page.is_tmdb_linked:
+        return None
+    return page.tmdb_media_type, page.tmdb_id
 
 
 def _as_chosen(film: FetchedFilm, key: tuple[MediaType | None, int | None]) -> FetchedFilm:

@@ -170,6 +170,21 @@ def chosen_titles(
     return {film_id: (media_type, tmdb_id) for film_id, media_type, tmdb_id in rows}
 
 
+def forget_other_titles(connection: psycopg.Connection, titles: Mapping[int, tuple[MediaType, int]]) -> None:
+    """Take back what TMDB said of those films that turn out to be another title than was thought."""
+    rows = [(film_id, *key) for film_id, key in titles.items()]
+    columns = [list(column) for column in zip(*rows, strict=True)] or [[], [], []]
+    connection.execute(
+        """
+        select ops.forget_title(film_id)
+        from unnest(%s::bigint[], %s::text[], %s::bigint[]) as now (film_id, media_type, tmdb_id)
+        join raw.films as film using (film_id)
+        where (film.tmdb_media_type, film.tmdb_id) <> (now.media_type, now.tmdb_id)
+        """,
+        columns,
+    )
+
+
 def store_candidates(connection: psycopg.Connection, found: Mapping[int, Sequence[Candidate]]) -> None:
     """Replace what may be meant by each of these films, the best first."""
     rows = [

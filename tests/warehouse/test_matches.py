@@ -228,6 +228,21 @@ def test_what_the_wrong_title_said_is_taken_back(connection: psycopg.Connection)
     assert connection.execute("select overview from raw.films").fetchone() == ("About 42.",)
 
 
+def test_a_page_that_links_another_title_than_was_found_takes_back_what_that_had_said(
+    connection: psycopg.Connection,
+) -> None:
+    film_id = the_film(connection)
+    store_films(connection, [told(film_id, 5)])
+    attributes = film_page(film(1), is_tmdb_linked=False, overview=None)
+    store_films(connection, [replace(told(film_id, 5), page=attributes)])
+    assert state(connection, film_id).tmdb_id == 5
+    linked = film_page(film(1), overview=None)
+    store_films(connection, [FetchedFilm(film_id, page=linked, error=RetriableError("503"))])
+    assert state(connection, film_id).tmdb_id == 1001
+    row = connection.execute("select overview, runtime_minutes, imdb_id from raw.films").fetchone()
+    assert row == (None, 100, "tt0000001")
+
+
 def test_a_choice_survives_that_two_films_turn_out_to_be_one(connection: psycopg.Connection) -> None:
     by_uid = the_film(connection, FilmKey("cure", "film:1", None, "Cure", 1997))
     by_slug = the_film(connection, FilmKey("cure-1997", title="Cure", release_year=1997))

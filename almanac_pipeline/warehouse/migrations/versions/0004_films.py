@@ -55,6 +55,34 @@ end $$;
 create trigger status_moves before update of status on ops.film_metadata_sync
     for each row when (old.status <> new.status) execute function ops.refuse_status_move();
 
+create function ops.forget_title(a_film_id bigint) returns void language sql as $$
+    delete from raw.film_genres as part using raw.films as film
+    where film.film_id = a_film_id and part.film_id = film.film_id and field_sources ->> 'genres' = 'tmdb';
+    delete from raw.film_countries as part using raw.films as film
+    where film.film_id = a_film_id and part.film_id = film.film_id and field_sources ->> 'countries' = 'tmdb';
+    delete from raw.film_people as part using raw.films as film
+    where film.film_id = a_film_id and part.film_id = film.film_id
+      and field_sources ->> (part.role || 's') = 'tmdb';
+    delete from raw.film_aliases as alias using raw.films as film
+    where film.film_id = a_film_id and alias.film_id = film.film_id
+      and (alias.kind = 'tmdb' or alias.kind = 'imdb' and field_sources ->> 'imdb_id' = 'tmdb');
+    update raw.films
+    set original_title = case when field_sources ->> 'original_title' = 'tmdb' then null else original_title end,
+        release_year = case when field_sources ->> 'release_year' = 'tmdb' then null else release_year end,
+        release_date = null,
+        runtime_minutes = case when field_sources ->> 'runtime_minutes' = 'tmdb' then null else runtime_minutes end,
+        overview = case when field_sources ->> 'overview' = 'tmdb' then null else overview end,
+        poster_url = case when field_sources ->> 'poster_url' = 'tmdb' then null else poster_url end,
+        imdb_id = case when field_sources ->> 'imdb_id' = 'tmdb' then null else imdb_id end,
+        tmdb_vote_average = null, tmdb_vote_count = null,
+        field_sources = field_sources - array(
+            select key from jsonb_each_text(field_sources) as source where source.value = 'tmdb'
+        ),
+        tmdb_media_type = null, tmdb_id = null, updated_at = now()
+    where film_id = a_film_id;
+$$;
+comment on function ops.forget_title is 'Take back what TMDB said of a film, because it was about another title.';
+
 create function ops.choose_title(a_film_id bigint, a_media_type text, a_tmdb_id bigint) returns void
 language plpgsql as $$
 declare
@@ -63,37 +91,15 @@ begin
     select (tmdb_media_type, tmdb_id) is distinct from (a_media_type, a_tmdb_id) into strict is_other
     from raw.films where film_id = a_film_id for update;
     if is_other then
-        -- What the other title said is not about this film; its page is read again for what it says.
-        delete from raw.film_genres as part using raw.films as film
-        where film.film_id = a_film_id and part.film_id = film.film_id and field_sources ->> 'genres' = 'tmdb';
-        delete from raw.film_countries as part using raw.films as film
-        where film.film_id = a_film_id and part.film_id = film.film_id and field_sources ->> 'countries' = 'tmdb';
-        delete from raw.film_people as part using raw.films as film
-        where film.film_id = a_film_id and part.film_id = film.film_id
-          and field_sources ->> (part.role || 's') = 'tmdb';
-        delete from raw.film_aliases as alias using raw.films as film
-        where film.film_id = a_film_id and alias.film_id = film.film_id
-          and (alias.kind = 'tmdb' or alias.kind = 'imdb' and field_sources ->> 'imdb_id' = 'tmdb');
-        update raw.films
-        set original_title = case when field_sources ->> 'original_title' = 'tmdb' then null else original_title end,
-            release_year = case when field_sources ->> 'release_year' = 'tmdb' then null else release_year end,
-            release_date = null,
-            runtime_minutes = case when field_sources ->> 'runtime_minutes' = 'tmdb' then null else runtime_minutes end,
-            overview = case when field_sources ->> 'overview' = 'tmdb' then null else overview end,
-            poster_url = case when field_sources ->> 'poster_url' = 'tmdb' then null else poster_url end,
-            imdb_id = case when field_sources ->> 'imdb_id' = 'tmdb' then null else imdb_id end,
-            tmdb_vote_average = null, tmdb_vote_count = null,
-            field_sources = field_sources - array(
-                select key from jsonb_each_text(field_sources) as source where source.value = 'tmdb'
-            ),
-            tmdb_media_type = a_media_type, tmdb_id = a_tmdb_id, updated_at = now()
-        where film_id = a_film_id;
+        perform ops.forget_title(a_film_id);
+        update raw.films set tmdb_media_type = a_media_type, tmdb_id = a_tmdb_id where film_id = a_film_id;
         insert into raw.film_aliases (kind, value, film_id)
         select 'tmdb', a_media_type || '/' || a_tmdb_id, a_film_id where a_tmdb_id is not null
         on conflict (kind, value, film_id) do nothing;
     end if;
     update ops.film_metadata_sync
     set status = 'overridden', tmdb_matched_by = 'person', attempts = 0, next_attempt_at = now(),
+        -- What the page says of what TMDB had said is to be read again.
         page_fetched_at = case when is_other then null else page_fetched_at end,
         tmdb_fetched_at = case when is_other then null else tmdb_fetched_at end,
         last_error = null, updated_at = now()
