@@ -14,7 +14,7 @@ from typing import Protocol
 import psycopg
 
 from almanac_pipeline.errors import PermanentError, RetriableError
-from almanac_pipeline.flows.films import Asking, Titles, fetch_title, store_batch
+from almanac_pipeline.flows.films import FEW, Asking, Titles, fetch_title, store_batch
 from almanac_pipeline.flows.workers import MAX_AT_ONCE, StoppedError, in_batches, require_some_success
 from almanac_pipeline.progress import track
 from almanac_pipeline.settings import Settings
@@ -73,7 +73,7 @@ def maintain_titles(
 
     Raises:
         BlockedError, PausedError, ConfigurationError: at once; what has expired is deleted all the same.
-        RetriableError, PermanentError: the lists of changes, or not one title, could be read.
+        RetriableError, PermanentError: the lists of changes, or not one of several titles, could be read.
     """
     started = time.monotonic()
     changed_count = 0
@@ -168,5 +168,6 @@ def _refresh(
 
         everything = in_batches(fetch, due, min(settings.http_workers, MAX_AT_ONCE), commit)
         errors = [films[0].error for films in everything if films[0].error is not None]
-        require_some_success("titles", len(due), errors)
+        if len(due) >= FEW:
+            require_some_success("titles", len(due), errors)
     return everything
