@@ -150,11 +150,9 @@ def match(wanted: Wanted, search: Search, *, threshold: float = THRESHOLD) -> Ma
     """
     found: dict[tuple[MediaType, int], TitleSummary] = {}
     further: dict[tuple[MediaType, int], tuple[str, ...]] = {}
+    ranked: list[Candidate] = []
+    taken: Candidate | None = None
     questions_count, is_more = 0, False
-
-    def decide() -> Candidate | None:
-        return decided(rank(wanted, list(found.values()), further), threshold)
-
     for question, only_if_more in _questions(wanted):
         if only_if_more and not is_more:
             continue
@@ -162,17 +160,20 @@ def match(wanted: Wanted, search: Search, *, threshold: float = THRESHOLD) -> Ma
         questions_count += 1
         is_more = is_more or (question.year is None and answer.total_count > len(answer.titles))
         found |= {(title.media_type, title.tmdb_id): title for title in answer.titles}
-        taken = decide()
-        if taken is not None and (question.year is None or (taken.title.vote_count or 0) >= FEW_VOTES):
+        ranked = rank(wanted, list(found.values()))
+        taken = decided(ranked, threshold)
+        if taken is not None and (taken.title.vote_count or 0) >= FEW_VOTES:
             break
+        if question.year is None and ranked and ranked[0].score >= threshold:
+            break  # All years have been seen; more questions could only bring more rivals.
     else:
-        for candidate in rank(wanted, list(found.values()))[:MAX_FURTHER_TITLES]:
-            key = candidate.title.media_type, candidate.title.tmdb_id
-            if decide() is None and _may_have_another_name(wanted, candidate):
+        for candidate in ranked[:MAX_FURTHER_TITLES]:
+            if taken is None and _may_have_another_name(wanted, candidate):
+                key = candidate.title.media_type, candidate.title.tmdb_id
                 further[key] = search.further_titles(*key)
                 questions_count += 1
-        taken = decide()
-    ranked = rank(wanted, list(found.values()), further)
+                ranked = rank(wanted, list(found.values()), further)
+                taken = decided(ranked, threshold)
     shown = [candidate for candidate in ranked if candidate.score >= CANDIDATE_FROM]
     return Match(taken, tuple(shown[:MAX_CANDIDATES]), questions_count)
 
