@@ -19,6 +19,8 @@ Reason = Literal[
 Field = Literal["tmdb_id", "year", "runtime", "poster", "director_id", "histogram"]
 """What coverage counts: a film has it unless it is among the reasons."""
 FIELDS: tuple[Field, ...] = get_args(Field)
+HISTOGRAM_FIELDS: tuple[Field, ...] = ("histogram",)
+PAGE_FIELDS: tuple[Field, ...] = tuple(field for field in FIELDS if field not in HISTOGRAM_FIELDS)
 COVERAGE_MIN_SHARE = 0.99
 
 COHORT_FILMS = """
