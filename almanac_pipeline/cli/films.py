@@ -23,6 +23,39 @@ FilmArgument = typer.Argument(
 SHOWN_CANDIDATES = 2
 
 
+@app.command()
+def queue(
+    cohort: str | None = typer.Option(None, "--cohort", "-c", help="Only films of this cohort's members."),
+    limit: int = typer.Option(20, "--limit", "-n", min=1, help="How many, those that most have seen first."),
+) -> None:
+    """List the films that lack something, and what: pages, TMDB's entry, single fields, histograms.
+
+    Example: `almanac films queue --cohort friends`
+    """
+    from almanac_pipeline.warehouse.cohorts import get_cohort
+    from almanac_pipeline.warehouse.upkeep import films_needing_enrichment
+
+    with database() as connection:
+        cohort_id = get_cohort(connection, cohort).cohort_id if cohort else None
+        films = films_needing_enrichment(connection, cohort_id)
+    if not films:
+        console.print("No film lacks anything.")
+        return
+    table = plain_table("number>", "film", "seen by>", "state", "lacks", "not asked before (UTC)")
+    for film in films[:limit]:
+        table.add_row(
+            str(film.film_id),
+            escape(film.title if film.release_year is None else f"{film.title} ({film.release_year})"),
+            str(film.watchers_count),
+            film.status,
+            ", ".join(film.reasons),
+            f"{film.next_attempt_at:%Y-%m-%d %H:%M}",
+        )
+    console.print(table)
+    if len(films) > limit:
+        console.print(f"and {len(films) - limit:,} more: --limit {len(films)}", highlight=False)
+
+
 @match.command("list")
 def list_(
     limit: int = typer.Option(50, "--limit", "-n", min=1, help="How many, those that most have seen first."),
