@@ -253,6 +253,8 @@ def _title_fit(wanted: str, title: TitleSummary, further: tuple[str, ...]) -> tu
     for name, part_fit in _names(wanted):
         for label, their_title in theirs:
             for their_name, their_part_fit in _names(their_title) if their_title else ():
+                if part_fit < 1 and their_part_fit < 1:
+                    continue  # Parts in common do not make one of two different titles.
                 fit, how = _fit(name, their_name)
                 if (fit := fit * min(part_fit, their_part_fit)) > best[0]:
                     best = (fit, f"{how} {label}")

@@ -125,6 +125,8 @@ def test_parts_in_brackets_are_other_names(wanted: str, found: str, expected: fl
         ("The Matrix", "The Making of The Matrix"),
         ("Star Wars", "Star Wars: The Force Awakens"),
         ("Ava", "Avatar"),
+        ("Northern Night (Milk)", "Northern Night (Patience)"),
+        ("Wooden Station (Mercy)", "Blind Tunnel (Mercy)"),
         ("The Lodger", "The Lodgers"),
         ("", "The Matrix"),
         ("!!!", "???"),
