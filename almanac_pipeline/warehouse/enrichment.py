@@ -239,7 +239,10 @@ def count_fetched(connection: psycopg.Connection, cohort_id: int) -> int:
 
 
 def learn_tmdb_ids(connection: psycopg.Connection, titles: Mapping[str, tuple[MediaType, int]]) -> int:
-    """Keep the TMDB title of each film, by slug, that had none; returns of how many. One transaction."""
+    """Keep the TMDB title of each film, by slug, that had none or one that was only found.
+
+    Returns of how many films that was news. One transaction.
+    """
     given = [(slug, media_type, tmdb_id) for slug, (media_type, tmdb_id) in sorted(titles.items())]
     unknown = """
         select distinct on (film_id) film_id, told.media_type, told.tmdb_id
@@ -247,7 +250,10 @@ def learn_tmdb_ids(connection: psycopg.Connection, titles: Mapping[str, tuple[Me
         join raw.film_aliases as alias on alias.kind = 'slug' and alias.value = told.slug
         join raw.films as film using (film_id)
         join ops.film_metadata_sync as sync using (film_id)
-        where film.tmdb_id is null and sync.status <> 'overridden'
+        where sync.status <> 'overridden'
+          and (film.tmdb_id is null
+               or sync.tmdb_matched_by in ('imdb', 'search')
+                  and (film.tmdb_media_type, film.tmdb_id) <> (told.media_type, told.tmdb_id))
         order by film_id
     """
     values = [list(column) for column in zip(*given, strict=True)] or [[], [], []]
@@ -255,6 +261,13 @@ def learn_tmdb_ids(connection: psycopg.Connection, titles: Mapping[str, tuple[Me
         return 0
     with connection.transaction():
         lock_films(connection)
+        connection.execute(
+            f"""
+            select ops.forget_title(film_id) from ({unknown}) as found
+            join raw.films as film using (film_id) where film.tmdb_id is not null
+            """,
+            values,
+        )
         return connection.execute(
             f"""
             with learnt as (
@@ -264,7 +277,8 @@ def learn_tmdb_ids(connection: psycopg.Connection, titles: Mapping[str, tuple[Me
                 returning film.film_id, film.tmdb_media_type || '/' || film.tmdb_id as value
             ), again as (
                 update ops.film_metadata_sync as sync
-                set tmdb_matched_by = 'feed', next_attempt_at = now(), updated_at = now()
+                set tmdb_matched_by = 'feed', tmdb_fetched_at = null, next_attempt_at = now(),
+                    updated_at = now()
                 from learnt where sync.film_id = learnt.film_id
             )
             insert into raw.film_aliases (kind, value, film_id)

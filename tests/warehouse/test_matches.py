@@ -243,6 +243,29 @@ def test_a_page_that_links_another_title_than_was_found_takes_back_what_that_had
     assert row == (None, 100, "tt0000001")
 
 
+def test_a_feed_is_believed_before_a_search_and_after_a_page(connection: psycopg.Connection) -> None:
+    film_id = the_film(connection)
+    store_films(connection, [FetchedFilm(film_id, candidates=())])
+    assert learn_tmdb_ids(connection, {"film-1": ("movie", 5)}) == 1
+    row = connection.execute("select next_attempt_at <= now() from ops.film_metadata_sync").fetchone()
+    assert row == (True,)
+    store_films(connection, [replace(told(film_id, 5), matched_by=None)])
+    assert (state(connection, film_id).status, state(connection, film_id).matched_by) == ("fetched", "feed")
+    assert learn_tmdb_ids(connection, {"film-1": ("movie", 6)}) == 0
+    connection.execute("update ops.film_metadata_sync set tmdb_matched_by = 'search'")
+    assert learn_tmdb_ids(connection, {"film-1": ("movie", 5)}) == 0
+    assert learn_tmdb_ids(connection, {"film-1": ("tv", 6)}) == 1
+    found = state(connection, film_id)
+    assert (found.tmdb_media_type, found.tmdb_id, found.matched_by) == ("tv", 6, "feed")
+    row = connection.execute(
+        "select overview, tmdb_fetched_at from raw.films join ops.film_metadata_sync using (film_id)"
+    ).fetchone()
+    assert row == (None, None)
+    store_films(connection, [FetchedFilm(film_id, page=film_page(film(1)), matched_by="page")])
+    assert learn_tmdb_ids(connection, {"film-1": ("tv", 6)}) == 0
+    assert state(connection, film_id).tmdb_id == 1001
+
+
 def test_a_choice_survives_that_two_films_turn_out_to_be_one(connection: psycopg.Connection) -> None:
     by_uid = the_film(connection, FilmKey("cure", "film:1", None, "Cure", 1997))
     by_slug = the_film(connection, FilmKey("cure-1997", title="Cure", release_year=1997))
