@@ -22,6 +22,7 @@ EMPTY_FOR_NOW = {
     "raw.diary_entries",
     "raw.watchlist_entries",
     "ops.cohort_build_requests",
+    "ops.film_match_candidates",
     "ops.scrape_failures",
     "ops.staged_items",
 }
