@@ -22,6 +22,7 @@ BENCHMARKS = [
     "statistics",
     "sync_members",
     "replay",
+    "enrich_films",
     "demo_stages",
 ]
 

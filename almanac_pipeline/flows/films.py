@@ -108,7 +108,7 @@ def enrich_films(
     with connect_to(database_url, autocommit=True) as connection:
         cohort = cohorts.get_cohort(connection, cohort_slug)
         with_pages = source.permits("film")
-        upkeep.set_histogram_age_limit(connection, settings.histogram_max_age_days)
+        upkeep.prepare_view(connection, histogram_max_age_days=settings.histogram_max_age_days)
         due = enrichment.films_due(
             connection, cohort.cohort_id, with_tmdb=tmdb is not None, with_pages=with_pages
         )

@@ -62,7 +62,7 @@ def refresh_histograms(
     with connect_to(database_url, autocommit=True) as connection:
         cohort = cohorts.get_cohort(connection, cohort_slug)
         is_permitted = source.permits("histogram")
-        upkeep.set_histogram_age_limit(connection, settings.histogram_max_age_days)
+        upkeep.prepare_view(connection, histogram_max_age_days=settings.histogram_max_age_days)
         due = enrichment.histograms_due(connection, cohort.cohort_id) if is_permitted else []
         known_count = enrichment.count_histograms(connection, cohort.cohort_id)
     changed_count = 0

@@ -23,6 +23,9 @@ from almanac_pipeline.sources.records import MediaType
 
 DEFAULT_REQUESTS_PER_10_SECONDS = 40
 MAX_REQUESTS_PER_SECOND = 20
+# A second more than the ten of the limit: what leaves in time with it arrives sooner or later than that.
+# On a busy machine three processes brought 44 requests into ten seconds without it.
+WINDOW_MILLISECONDS = 11_000
 # Terms of TMDB: nothing is kept longer than six months.
 MAX_AGE_SECONDS = 180 * 24 * 3600
 _YEAR_PARAMETERS: dict[MediaType, str] = {"movie": "year", "tv": "first_air_date_year"}
@@ -46,7 +49,7 @@ def tmdb_policy(settings: Settings) -> HostPolicy:
     stated = settings.tmdb_requests_per_10_seconds
     limits = (
         RateLimit(MAX_REQUESTS_PER_SECOND, 1_000),
-        RateLimit(stated or DEFAULT_REQUESTS_PER_10_SECONDS, 10_000),
+        RateLimit(stated or DEFAULT_REQUESTS_PER_10_SECONDS, WINDOW_MILLISECONDS),
     )
     return HostPolicy(
         rate_limits=limits, loopback_rate_limits=() if stated is None else limits, obeys_robots=False

@@ -208,17 +208,21 @@ def films_due(
     with connection.cursor(row_factory=class_row(DueFilm)) as cursor:
         return cursor.execute(
             f"""
+            with needing as materialized (
+                select film_id, is_page_due
+                from ops.films_needing_enrichment
+                where next_attempt_at <= now()
+                  and (%(with_pages)s and is_page_due or %(with_tmdb)s and is_title_due)
+            )
             select film_id, slug, uid, lid,
                    case when field_sources ->> 'title' is distinct from 'slug' then film.title end as title,
                    release_year, imdb_id, %(with_pages)s and is_page_due as needs_page,
                    tmdb_media_type, tmdb_id, tmdb_matched_by as matched_by,
                    sync.status = 'overridden' as is_chosen
             from ({COHORT_FILMS}) as seen
-            join ops.films_needing_enrichment as needing using (film_id)
+            join needing using (film_id)
             join raw.films as film using (film_id)
             join ops.film_metadata_sync as sync using (film_id)
-            where sync.next_attempt_at <= now()
-              and (%(with_pages)s and is_page_due or %(with_tmdb)s and is_title_due)
             order by seen.watchers_count desc, film_id
             """,
             {"cohort": cohort_id, "with_tmdb": with_tmdb, "with_pages": with_pages},

@@ -103,11 +103,11 @@ def test_a_rate_limit_is_waited_for(tmdb: TmdbClient, site: FakeSite) -> None:
 
 def test_the_rate_is_forty_per_ten_seconds_and_never_above_twenty_per_second() -> None:
     default = tmdb_policy(Settings(_env_file=None))
-    assert default.limits_for("api.themoviedb.org") == (RateLimit(20, 1_000), RateLimit(40, 10_000))
+    assert default.limits_for("api.themoviedb.org") == (RateLimit(20, 1_000), RateLimit(40, 11_000))
     assert default.limits_for("127.0.0.1:8000") == ()
     assert not default.obeys_robots
     stated = tmdb_policy(Settings(_env_file=None, tmdb_requests_per_10_seconds=100))
-    assert stated.limits_for("127.0.0.1:8000") == (RateLimit(20, 1_000), RateLimit(100, 10_000))
+    assert stated.limits_for("127.0.0.1:8000") == (RateLimit(20, 1_000), RateLimit(100, 11_000))
 
 
 def test_searches_and_look_ups_name_no_title_but_in_the_question(
