@@ -1,4 +1,7 @@
-"""Enriches the films of a cohort: the film's page, which TMDB title it is, and that title in one request."""
+"""Enriches the films of a cohort: the film's page, which TMDB title it is, and that title in one request.
+
+Directors whom no title names are found by `people` at the end.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +15,7 @@ import psycopg
 from psycopg_pool import ConnectionPool
 
 from almanac_pipeline.errors import NotFoundError, PermanentError, RetriableError
+from almanac_pipeline.flows.people import identify_directors
 from almanac_pipeline.flows.workers import (
     MAX_AT_ONCE,
     StoppedError,
@@ -135,6 +139,13 @@ def enrich_films(
         errors = [film.error for film in everything if film.error is not None]
         if len(everything) >= FEW or not known_count:
             require_some_success("films", len(everything), errors)
+    people_requests_count = (
+        identify_directors(
+            database_url, settings, source, cohort_slug, run_id, patience_seconds=patience_seconds
+        )
+        if tmdb is not None
+        else 0
+    )
     with connect_to(database_url, autocommit=True) as connection:
         preview = enrichment.preview_films(connection, [film.film_id for film in everything])
     missing_count = sum(isinstance(error, NotFoundError) for error in errors)
@@ -154,7 +165,7 @@ def enrich_films(
         not_found_count=missing_count + len(unmatched) - ambiguous_count,
         ambiguous_count=ambiguous_count,
         failures_count=len(errors) - missing_count,
-        requests_count=run.requests_count,
+        requests_count=run.requests_count + people_requests_count,
         cache_hits_count=run.cache_hits_count,
         seconds=time.monotonic() - started,
         notes=notes,

@@ -13,9 +13,9 @@ from almanac_pipeline.flows.workers import StoppedError, in_batches, require_som
 from almanac_pipeline.progress import track
 from almanac_pipeline.settings import Settings
 from almanac_pipeline.sources.protocol import Source
-from almanac_pipeline.warehouse import cohorts, enrichment, runs, upkeep
+from almanac_pipeline.warehouse import cohorts, histograms, runs, upkeep
 from almanac_pipeline.warehouse.connection import connect_to
-from almanac_pipeline.warehouse.enrichment import DueHistogram, FetchedHistogram, HistogramPreview
+from almanac_pipeline.warehouse.histograms import DueHistogram, FetchedHistogram, HistogramPreview
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,8 +63,8 @@ def refresh_histograms(
         cohort = cohorts.get_cohort(connection, cohort_slug)
         is_permitted = source.permits("histogram")
         upkeep.prepare_view(connection, histogram_max_age_days=settings.histogram_max_age_days)
-        due = enrichment.histograms_due(connection, cohort.cohort_id) if is_permitted else []
-        known_count = enrichment.count_histograms(connection, cohort.cohort_id)
+        due = histograms.histograms_due(connection, cohort.cohort_id) if is_permitted else []
+        known_count = histograms.count_histograms(connection, cohort.cohort_id)
     changed_count = 0
     with (
         runs.enrichment_run(database_url, cohort.cohort_id, "histograms", run_id) as run,
@@ -89,7 +89,7 @@ def refresh_histograms(
                 failures_count=sum(film.error is not None for film in batch),
                 requests_count=len(batch),
             ):
-                changed_count += enrichment.store_histograms(connection, batch)
+                changed_count += histograms.store_histograms(connection, batch)
                 for film in batch:
                     if film.error is not None:
                         runs.record_failure(connection, run, "histogram", film.error, film_id=film.film_id)
@@ -100,7 +100,7 @@ def refresh_histograms(
         errors = [film.error for film in everything if film.error is not None]
         if len(everything) >= FEW or not known_count:
             require_some_success("histograms", len(everything), errors)
-        preview = enrichment.preview_histograms(connection, [film.film_id for film in everything])
+        preview = histograms.preview_histograms(connection, [film.film_id for film in everything])
     blank_count = sum(film.error is None and film.histogram is None for film in everything)
     return HistogramsReport(
         due_count=len(due),

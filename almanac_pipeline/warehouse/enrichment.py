@@ -6,21 +6,20 @@ taken, and raw.films.field_sources says who was. `combine` is that rule, a pure 
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import date
-from decimal import Decimal
 from typing import Any, Literal
 
 import psycopg
 from psycopg.rows import class_row
-from psycopg.types.json import Jsonb
 
 from almanac_pipeline.errors import AlmanacError, NotFoundError
-from almanac_pipeline.sources.records import FilmPage, Histogram, MediaType
+from almanac_pipeline.sources.records import FilmPage, MediaType
 from almanac_pipeline.tmdb.matching import Candidate
 from almanac_pipeline.tmdb.titles import Role, TmdbCountry, TmdbCredit, TmdbTitle
+from almanac_pipeline.warehouse.copying import as_jsonb
+from almanac_pipeline.warehouse.film_sets import Credit, FilmSets, store_sets
 from almanac_pipeline.warehouse.films import (
     FilmKey,
     fill_incoming,
@@ -127,16 +126,6 @@ class EnrichedFilm:
 
 
 @dataclass(frozen=True, slots=True)
-class HistogramPreview:
-    """A film's global ratings, for people to look at."""
-
-    title: str
-    release_year: int | None
-    stated_ratings: int | None
-    stated_average: Decimal | None
-
-
-@dataclass(frozen=True, slots=True)
 class FilmFields:
     """The columns of raw.films that enrichment owns."""
 
@@ -155,47 +144,6 @@ class FilmFields:
     stated_average: float | None = None
     stated_ratings: int | None = None
     field_sources: dict[str, str] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
-class Credit:
-    """A person's part in a film. At least one of the two ids is usually there."""
-
-    name: str
-    tmdb_person_id: int | None = None
-    letterboxd_slug: str | None = None
-    profile_url: str | None = None
-    character_name: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class FilmSets:
-    """What a film has several of. None, or a role that is missing: leave what is stored."""
-
-    genres: tuple[str, ...] | None = None
-    countries: tuple[TmdbCountry, ...] | None = None
-    """The ISO code is empty where only the page names the country."""
-    credits: dict[Role, tuple[Credit, ...]] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
-class DueHistogram:
-    """A film whose global histogram is to be read."""
-
-    film_id: int
-    histogram_url: str
-
-
-@dataclass(frozen=True, slots=True)
-class FetchedHistogram:
-    """What reading a histogram gave; None for a film that nobody rated."""
-
-    film_id: int
-    histogram: Histogram | None = None
-    error: AlmanacError | None = None
-
-
-# -- films ------------------------------------------------------------------------------------
 
 
 def films_due(
@@ -396,9 +344,7 @@ def store_films(connection: psycopg.Connection, batch: Sequence[FetchedFilm]) ->
         }
         _store_fields(connection, {film_id: fields for film_id, (fields, _) in combined.items()})
         sets = {film_id: found for film_id, (_, found) in combined.items()}
-        _store_genres(connection, sets)
-        _store_countries(connection, sets)
-        _store_people(connection, sets)
+        store_sets(connection, sets)
         _store_outcomes(connection, films)
         store_candidates(
             connection,
@@ -547,7 +493,7 @@ def _store_fields(connection: psycopg.Connection, films: dict[int, FilmFields]) 
           and ({", ".join(f"films.{name}" for name in _FIELD_TYPES)})
               is distinct from ({", ".join(f"new.{name}" for name in _FIELD_TYPES)})
         """,
-        [_jsonb(rows)],
+        [as_jsonb(rows)],
     )
     connection.execute(
         """
@@ -561,239 +507,6 @@ def _store_fields(connection: psycopg.Connection, films: dict[int, FilmFields]) 
         """,
         [list(films)],
     )
-
-
-def _store_genres(connection: psycopg.Connection, sets: dict[int, FilmSets]) -> None:
-    rows = [
-        {"film_id": film_id, "name": name}
-        for film_id, found in sets.items()
-        for name in dict.fromkeys(found.genres or ())
-    ]
-    replaced = [film_id for film_id, found in sets.items() if found.genres is not None]
-    parameters = {"rows": _jsonb(rows), "films": replaced}
-    connection.execute(
-        """
-        insert into raw.genres (name)
-        select distinct name from jsonb_to_recordset(%(rows)s) as new (name text)
-        where not exists (select from raw.genres as known where known.name = new.name)
-        order by name
-        on conflict (name) do nothing
-        """,
-        parameters,
-    )
-    connection.execute(
-        """
-        with new as (
-            select film_id, genre_id
-            from jsonb_to_recordset(%(rows)s) as row (film_id bigint, name text)
-            join raw.genres using (name)
-        ), gone as (
-            delete from raw.film_genres
-            where film_id = any(%(films)s) and (film_id, genre_id) not in (select film_id, genre_id from new)
-        )
-        insert into raw.film_genres (film_id, genre_id)
-        select film_id, genre_id from new order by 1, 2
-        on conflict do nothing
-        """,
-        parameters,
-    )
-
-
-def _store_countries(connection: psycopg.Connection, sets: dict[int, FilmSets]) -> None:
-    rows = [
-        {"film_id": film_id, "iso_code": country.iso_code or None, "name": country.name}
-        for film_id, found in sets.items()
-        for country in found.countries or ()
-    ]
-    replaced = [film_id for film_id, found in sets.items() if found.countries is not None]
-    parameters = {"rows": _jsonb(rows), "films": replaced}
-    connection.execute(
-        """
-        update raw.countries set iso_code = new.iso_code
-        from (select distinct on (name) name, iso_code
-              from jsonb_to_recordset(%(rows)s) as row (iso_code text, name text)
-              where iso_code is not null order by name, iso_code) as new
-        where countries.name = new.name and countries.iso_code is null
-          and not exists (select from raw.countries as other where other.iso_code = new.iso_code)
-        """,
-        parameters,
-    )
-    connection.execute(
-        """
-        insert into raw.countries (iso_code, name)
-        select distinct on (name) iso_code, name
-        from (select distinct on (coalesce(iso_code, name)) iso_code, name
-              from jsonb_to_recordset(%(rows)s) as row (iso_code text, name text)
-              order by coalesce(iso_code, name), name) as new
-        where not exists (
-            select from raw.countries as known
-            where known.name = new.name or known.iso_code = new.iso_code
-        )
-        order by name, iso_code
-        on conflict do nothing
-        """,
-        parameters,
-    )
-    connection.execute(
-        """
-        with new as (
-            select distinct film_id, coalesce(by_code.country_id, by_name.country_id) as country_id
-            from jsonb_to_recordset(%(rows)s) as row (film_id bigint, iso_code text, name text)
-            left join raw.countries as by_code on by_code.iso_code = row.iso_code
-            left join raw.countries as by_name on by_name.name = row.name
-        ), gone as (
-            delete from raw.film_countries
-            where film_id = any(%(films)s)
-              and (film_id, country_id) not in (select film_id, country_id from new)
-        )
-        insert into raw.film_countries (film_id, country_id)
-        select film_id, country_id from new order by 1, 2
-        on conflict do nothing
-        """,
-        parameters,
-    )
-
-
-def _store_people(connection: psycopg.Connection, sets: dict[int, FilmSets]) -> None:
-    rows = [
-        {"film_id": film_id, "role": role, "credit_order": order, **asdict(credit)}
-        for film_id, found in sets.items()
-        for role, credits in found.credits.items()
-        for order, credit in enumerate(credits)
-    ]
-    if not rows:
-        return
-    connection.execute(
-        """
-        create temporary table if not exists incoming_people (
-            film_id bigint, role text, credit_order smallint, name text, tmdb_person_id bigint,
-            letterboxd_slug text, profile_url text, character_name text, person_id bigint
-        ) on commit delete rows
-        """
-    )
-    connection.execute("delete from incoming_people")
-    connection.execute(
-        """
-        insert into incoming_people
-        select * from jsonb_to_recordset(%s) as row (
-            film_id bigint, role text, credit_order smallint, name text, tmdb_person_id bigint,
-            letterboxd_slug text, profile_url text, character_name text, person_id bigint
-        )
-        """,
-        [_jsonb(rows)],
-    )
-    # A person known from a page only is the TMDB person of the same film and name, or the same link.
-    connection.execute(
-        """
-        update incoming_people as new set letterboxd_slug = known.letterboxd_slug
-        from raw.film_people as part join raw.people as known using (person_id)
-        where part.film_id = new.film_id and part.role = new.role and lower(known.name) = lower(new.name)
-          and known.tmdb_person_id is null and new.tmdb_person_id is not null
-          and new.letterboxd_slug is null
-        """
-    )
-    connection.execute(
-        """
-        update raw.people set tmdb_person_id = new.tmdb_person_id, updated_at = now()
-        from (select distinct on (letterboxd_slug) letterboxd_slug, tmdb_person_id from incoming_people
-              where tmdb_person_id is not null and letterboxd_slug is not null
-              order by letterboxd_slug, tmdb_person_id) as new
-        where people.letterboxd_slug = new.letterboxd_slug and people.tmdb_person_id is null
-          and not exists (
-              select from raw.people as other where other.tmdb_person_id = new.tmdb_person_id
-          )
-        """
-    )
-    _find_people(connection)
-    connection.execute(
-        """
-        insert into raw.people (tmdb_person_id, letterboxd_slug, name, profile_url)
-        select tmdb_person_id,
-               -- Two people of one name in one film: the page's link can be only one's.
-               case when letterboxd_slug is not null and place = 1 and not exists (
-                   select from raw.people as other where other.letterboxd_slug = new.letterboxd_slug
-               ) then letterboxd_slug end,
-               name, profile_url
-        from (
-            select *, row_number() over (partition by letterboxd_slug order by tmdb_person_id) as place
-            from (
-                select distinct on (tmdb_person_id, coalesce(tmdb_person_id::text, letterboxd_slug, name))
-                    tmdb_person_id, letterboxd_slug, name, profile_url
-                from incoming_people where person_id is null
-                order by tmdb_person_id, coalesce(tmdb_person_id::text, letterboxd_slug, name),
-                         letterboxd_slug nulls last
-            ) as person
-        ) as new
-        order by tmdb_person_id, letterboxd_slug, name
-        """
-    )
-    _find_people(connection)
-    # Whoever was an actor first and directs now gets the page's link then: the order must not matter.
-    connection.execute(
-        """
-        update raw.people as known set letterboxd_slug = new.letterboxd_slug, updated_at = now()
-        from (select distinct on (letterboxd_slug) letterboxd_slug, person_id from incoming_people
-              where tmdb_person_id is not null and letterboxd_slug is not null
-              order by letterboxd_slug, tmdb_person_id) as new
-        where known.person_id = new.person_id and known.letterboxd_slug is null
-          and not exists (
-              select from raw.people as other where other.letterboxd_slug = new.letterboxd_slug
-          )
-        """
-    )
-    connection.execute(
-        """
-        update raw.people as known
-        set name = new.name, profile_url = coalesce(new.profile_url, known.profile_url), updated_at = now()
-        from (select distinct on (person_id) person_id, name, profile_url from incoming_people
-              order by person_id, profile_url nulls last, name) as new
-        where known.person_id = new.person_id
-          and (known.name, known.profile_url)
-              is distinct from (new.name, coalesce(new.profile_url, known.profile_url))
-        """
-    )
-    connection.execute(
-        """
-        with new as (
-            select distinct on (film_id, person_id, role)
-                film_id, person_id, role, credit_order, character_name
-            from incoming_people
-            order by film_id, person_id, role, credit_order
-        ), gone as (
-            delete from raw.film_people as known
-            using (select distinct film_id, role from incoming_people) as told
-            where known.film_id = told.film_id and known.role = told.role
-              and not exists (
-                  select from new
-                  where (new.film_id, new.person_id, new.role)
-                        = (known.film_id, known.person_id, known.role)
-              )
-        )
-        insert into raw.film_people as known (film_id, person_id, role, credit_order, character_name)
-        select film_id, person_id, role, credit_order, character_name from new
-        order by film_id, person_id, role
-        on conflict (film_id, person_id, role) do update
-        set credit_order = excluded.credit_order, character_name = excluded.character_name
-        where (known.credit_order, known.character_name)
-              is distinct from (excluded.credit_order, excluded.character_name)
-        """
-    )
-
-
-def _find_people(connection: psycopg.Connection) -> None:
-    """Give rows of `incoming_people` their person: by TMDB's id, else the page's link, else the name."""
-    for same in (
-        "known.tmdb_person_id = new.tmdb_person_id",
-        "new.tmdb_person_id is null and known.letterboxd_slug = new.letterboxd_slug",
-        "num_nonnulls(new.tmdb_person_id, new.letterboxd_slug) = 0 and known.name = new.name"
-        " and num_nonnulls(known.tmdb_person_id, known.letterboxd_slug) = 0",
-    ):
-        connection.execute(
-            f"""
-            update incoming_people as new set person_id = known.person_id
-            from raw.people as known where new.person_id is null and {same}
-            """
-        )
 
 
 def _store_outcomes(connection: psycopg.Connection, films: dict[int, FetchedFilm]) -> None:
@@ -850,7 +563,7 @@ def _store_outcomes(connection: psycopg.Connection, films: dict[int, FetchedFilm
         ) as moved
         where sync.film_id = new.film_id
         """,
-        {"rows": _jsonb(rows)},
+        {"rows": as_jsonb(rows)},
     )
 
 
@@ -860,106 +573,3 @@ def _outcome(film: FetchedFilm) -> Status:
     if film.candidates is None:
         return "fetched"
     return "ambiguous" if film.candidates else "not_found"
-
-
-# -- histograms -------------------------------------------------------------------------------
-
-_COUNT_COLUMNS = tuple(f"count_{half_stars // 2}_{half_stars % 2 * 5}" for half_stars in range(1, 11))
-
-
-def histograms_due(connection: psycopg.Connection, cohort_id: int) -> list[DueHistogram]:
-    """The cohort's films whose histogram was never read or too long ago, oldest first."""
-    with connection.cursor(row_factory=class_row(DueHistogram)) as cursor:
-        return cursor.execute(
-            f"""
-            select film_id, histogram_url
-            from ({COHORT_FILMS}) as seen
-            join ops.films_needing_enrichment as needing using (film_id)
-            join ops.film_metadata_sync as sync using (film_id)
-            where is_histogram_due
-            order by histogram_fetched_at nulls first, watchers_count desc, film_id
-            """,
-            {"cohort": cohort_id},
-        ).fetchall()
-
-
-def count_histograms(connection: psycopg.Connection, cohort_id: int) -> int:
-    """How many of the cohort's films had their histogram read."""
-    row = connection.execute(
-        f"""
-        select count(*) from ({COHORT_FILMS}) as seen
-        join ops.film_metadata_sync using (film_id) where histogram_fetched_at is not null
-        """,
-        {"cohort": cohort_id},
-    ).fetchone()
-    assert row is not None
-    return int(row[0])
-
-
-def store_histograms(connection: psycopg.Connection, batch: Sequence[FetchedHistogram]) -> int:
-    """Store a batch in one transaction; returns how many films' counts were new or had changed.
-
-    A look that may be repeated with more luck is not remembered as one.
-    """
-    rows = [
-        {
-            "film_id": fetched.film_id,
-            **dict(zip(_COUNT_COLUMNS, fetched.histogram.counts, strict=True)),
-            "stated_ratings": fetched.histogram.ratings,
-            "stated_average": fetched.histogram.average,
-            "fans": fetched.histogram.fans,
-        }
-        for fetched in batch
-        if fetched.histogram is not None
-    ]
-    columns = [*_COUNT_COLUMNS, "stated_ratings", "stated_average", "fans"]
-    types = [*(f"{name} bigint" for name in _COUNT_COLUMNS), "stated_ratings bigint",
-             "stated_average numeric(4, 2)", "fans text"]  # fmt: skip
-    looked = [f.film_id for f in batch if f.error is None or not f.error.retriable]
-    with connection.transaction():
-        lock_films(connection)  # no film may be merged away meanwhile
-        changed = connection.execute(
-            f"""
-            insert into raw.film_histograms as known (film_id, source, {", ".join(columns)})
-            select film_id, 'letterboxd', {", ".join(columns)}
-            from jsonb_to_recordset(%s) as new (film_id bigint, {", ".join(types)})
-            where exists (select from raw.films where films.film_id = new.film_id)
-              and not exists (
-                  select from raw.film_histograms as same
-                  where same.film_id = new.film_id and same.source = 'letterboxd'
-                    and ({", ".join(f"same.{name}" for name in columns)})
-                        is not distinct from ({", ".join(f"new.{name}" for name in columns)})
-              )
-            order by film_id
-            on conflict (film_id, source) do update
-            set {", ".join(f"{name} = excluded.{name}" for name in columns)}, fetched_at = now()
-            """,
-            [_jsonb(rows)],
-        ).rowcount
-        connection.execute(
-            "update ops.film_metadata_sync set histogram_fetched_at = now() where film_id = any(%s)", [looked]
-        )
-        resolve_failures(connection, "histogram", film_ids=[f.film_id for f in batch if f.error is None])
-    return changed
-
-
-def preview_histograms(
-    connection: psycopg.Connection, film_ids: Sequence[int], limit: int = 10
-) -> tuple[HistogramPreview, ...]:
-    """Those of these films that most people rated."""
-    with connection.cursor(row_factory=class_row(HistogramPreview)) as cursor:
-        return tuple(
-            cursor.execute(
-                """
-                select title, release_year, film_histograms.stated_ratings, film_histograms.stated_average
-                from raw.film_histograms join raw.films using (film_id)
-                where film_id = any(%s) and source = 'letterboxd'
-                order by film_histograms.stated_ratings desc nulls last, film_id limit %s
-                """,
-                [list(film_ids), limit],
-            ).fetchall()
-        )
-
-
-def _jsonb(rows: list[dict[str, Any]]) -> Jsonb:
-    return Jsonb(rows, dumps=lambda value: json.dumps(value, default=str))
