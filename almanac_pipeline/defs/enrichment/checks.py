@@ -19,9 +19,11 @@ def _check(asset: dg.AssetsDefinition, name: str, fields: tuple[Field, ...]) -> 
         with final_errors():
             shares = coverage_shares(almanac, context.op_execution_context.partition_key, fields)
         observed = min(shares.values())
+        below = [f"{name} {share:.1%}" for name, share in shares.items() if share < COVERAGE_MIN_SHARE]
         return dg.AssetCheckResult(
             passed=observed >= COVERAGE_MIN_SHARE,
             severity=dg.AssetCheckSeverity.WARN,
+            description="; ".join(below) or None,
             metadata={"expected": COVERAGE_MIN_SHARE, "observed": observed, **shares},
         )
 
