@@ -4,6 +4,8 @@ import dagster as dg
 
 from almanac_pipeline.defs import jobs
 from almanac_pipeline.defs.enrichment import assets as enrichment
+from almanac_pipeline.defs.enrichment import maintenance
+from almanac_pipeline.defs.enrichment.checks import coverage_checks
 from almanac_pipeline.defs.ingestion import assets as ingestion
 from almanac_pipeline.defs.ingestion import exports, sensors
 from almanac_pipeline.defs.modelling import assets as modelling
@@ -12,8 +14,8 @@ from almanac_pipeline.defs.publication import assets as publication
 from almanac_pipeline.defs.resources import Almanac
 
 defs = dg.Definitions(
-    assets=dg.load_assets_from_modules([ingestion, exports, enrichment, modelling, publication]),
-    asset_checks=audit_checks,
+    assets=dg.load_assets_from_modules([ingestion, exports, enrichment, maintenance, modelling, publication]),
+    asset_checks=[*audit_checks, *coverage_checks],
     jobs=[
         jobs.cohort_almanac,
         jobs.scrape,
@@ -21,8 +23,10 @@ defs = dg.Definitions(
         jobs.enrich,
         jobs.statistics,
         jobs.import_exports,
+        jobs.maintenance,
     ],
     sensors=[sensors.inbox],
+    schedules=[maintenance.monthly_maintenance],
     resources={"almanac": Almanac()},
     # One process per run: measured at 1.4 s for ten steps beside 35 s with a process per step.
     executor=dg.in_process_executor,

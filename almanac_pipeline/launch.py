@@ -25,9 +25,10 @@ if TYPE_CHECKING:
 class RunFailedError(AlmanacError):
     """A Dagster run ended without success; the message says at which step and why."""
 
-    def __init__(self, message: str, *, run_id: str) -> None:
+    def __init__(self, message: str, *, run_id: str, step: str | None = None) -> None:
         super().__init__(message)
         self.run_id = run_id
+        self.step = step
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +114,7 @@ def run_job(
             raise RunFailedError(
                 f"{job_name} of {cohort} failed at {_cause(failure)} (run {run.run_id[:8]})",
                 run_id=run.run_id,
+                step=failure.step_key,
             )
         return RunOutcome(
             run_id=run.run_id,

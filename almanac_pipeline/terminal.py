@@ -96,9 +96,12 @@ class RunView:
                 self._passed[step] += 1
             else:
                 self.failed_checks.append(f"{check.asset_key.to_user_string()}: {check.check_name}")
-                self._console.print(
-                    f"[red]✗ check {check.check_name} of {check.asset_key.to_user_string()} failed[/]"
-                )
+                name = f"check {check.check_name} of {check.asset_key.to_user_string()}"
+                # A warning holds nothing back.
+                warns = check.severity.value == "WARN"
+                verdict = f"[yellow]! {name} warns[/]" if warns else f"[red]✗ {name} failed[/]"
+                reason = f"[dim]: {escape(check.description)}[/]" if check.description else ""
+                self._console.print(verdict + reason, highlight=False)
         elif kind in ("STEP_SUCCESS", "STEP_FAILURE"):
             self._finish(step, succeeded=kind == "STEP_SUCCESS")
         elif kind == "STEP_SKIPPED":

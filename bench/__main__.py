@@ -15,12 +15,14 @@ import sys
 import time
 
 BENCHMARKS = [
+    "match_titles",
     "parse_pages",
     "load_rows",
     "import_export",
     "statistics",
     "sync_members",
     "replay",
+    "enrich_films",
     "demo_stages",
 ]
 

@@ -1,4 +1,7 @@
-"""What benchmarks against the sandbox share: a database of their own and a sync. Nothing is measured here."""
+"""What benchmarks against the sandbox share: a database of their own, a sync, an enrichment.
+
+Nothing is measured here.
+"""
 
 from __future__ import annotations
 
@@ -9,13 +12,17 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import psycopg
+from pydantic import SecretStr
 
+from almanac_pipeline.flows.films import FilmsReport, enrich_films
+from almanac_pipeline.flows.histograms import HistogramsReport, refresh_histograms
 from almanac_pipeline.flows.likes import sync_likes
 from almanac_pipeline.flows.members import sync_members
 from almanac_pipeline.flows.ratings import sync_ratings
-from almanac_pipeline.http.client import PoliteClient
+from almanac_pipeline.http.client import BACKOFF_SECONDS, PoliteClient
 from almanac_pipeline.settings import Settings
 from almanac_pipeline.sources.pages.source import PagesSource
+from almanac_pipeline.tmdb.client import TmdbClient
 from almanac_pipeline.warehouse.embedded import EmbeddedServer
 from almanac_pipeline.warehouse.migrate import migrate
 
@@ -43,7 +50,7 @@ def database() -> Iterator[str]:
 
 def settings_for(site_url: str, **changes: object) -> Settings:
     """Settings that ask the sandbox at `site_url`, whatever the environment says."""
-    return Settings(_env_file=None, letterboxd_url=site_url, **changes)  # type: ignore[arg-type, call-arg]
+    return Settings(_env_file=None, letterboxd_url=site_url, tmdb_url=f"{site_url}/3", **changes)  # type: ignore[arg-type, call-arg]
 
 
 def sync(database_url: str, settings: Settings, cohort: str) -> None:
@@ -61,6 +68,25 @@ def sync(database_url: str, settings: Settings, cohort: str) -> None:
         ):
             if report.failures_count:
                 raise RuntimeError(f"{report.failures_count} members failed: {report.failures}")
+
+
+@contextmanager
+def outside(
+    database_url: str, settings: Settings, *, backoff_seconds: float = BACKOFF_SECONDS
+) -> Iterator[tuple[PagesSource, TmdbClient]]:
+    """The pages and TMDB of `settings`, through one polite client. The stand-in accepts any token."""
+    with PoliteClient.open(settings, database_url, backoff_seconds=backoff_seconds) as client:
+        yield (
+            PagesSource(client, settings.letterboxd_url),
+            TmdbClient(client, settings.tmdb_url, SecretStr("sandbox")),
+        )
+
+
+def enrich(database_url: str, settings: Settings, cohort: str) -> tuple[FilmsReport, HistogramsReport]:
+    """Film pages, TMDB and histograms of a cohort, as one run does it."""
+    with outside(database_url, settings) as (source, tmdb):
+        films = enrich_films(database_url, settings, source, tmdb, cohort)
+        return films, refresh_histograms(database_url, settings, source, cohort)
 
 
 def stored_opinions(database_url: str) -> Opinions:

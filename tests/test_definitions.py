@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 SNAPSHOT = Path(__file__).with_name("asset_graph.txt")
 GROUPS = {"ingestion", "viewings", "enrichment", "statistics", "almanac"}
 COHORT_JOBS = ["cohort_almanac", "enrich", "scrape", "statistics", "viewings"]
-JOBS = [*COHORT_JOBS, "import_exports"]
+JOBS = [*COHORT_JOBS, "import_exports", "maintenance"]
 
 # What Dagster says about its own beta features is settled in almanac_pipeline/defs/__init__.py.
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -150,8 +150,8 @@ def test_the_whole_chain_has_every_asset_and_the_parts_make_up_the_whole(
     defs: Definitions, graph: AssetGraph
 ) -> None:
     keys = {job.name: set(job.asset_layer.selected_asset_keys) for job in jobs(defs)}
-    # An export belongs to a member, not to a cohort; no ranking needs diaries and watchlists.
-    apart = [keys["import_exports"], keys["viewings"]]
+    # An export belongs to a member, an answer of TMDB to a film; no ranking needs diaries and watchlists.
+    apart = [keys["import_exports"], keys["maintenance"], keys["viewings"]]
     assert keys["cohort_almanac"].union(*apart) == set(graph.get_all_asset_keys())
     assert not any(keys["cohort_almanac"] & each for each in apart)
     assert keys["scrape"] | keys["enrich"] | keys["statistics"] == keys["cohort_almanac"]
@@ -172,6 +172,22 @@ def test_the_inbox_is_watched_from_the_start(defs: Definitions) -> None:
     sensor = defs.resolve_sensor_def("inbox")
     assert sensor.default_status == DefaultSensorStatus.RUNNING
     assert sensor.job_name == "import_exports"
+
+
+def test_upkeep_of_tmdbs_answers_runs_every_month_from_the_start(defs: Definitions) -> None:
+    from dagster import DefaultScheduleStatus
+
+    [schedule] = defs.schedules or []
+    assert schedule.default_status == DefaultScheduleStatus.RUNNING
+    assert (schedule.job_name, schedule.cron_schedule) == ("maintenance", "30 4 1 * *")
+
+
+def test_only_the_whole_chain_has_no_more_than_a_minute_for_enrichment() -> None:
+    from almanac_pipeline.defs.jobs import patience_seconds
+
+    assert {job: patience_seconds(job) for job in COHORT_JOBS} == {
+        "cohort_almanac": 60.0, "enrich": None, "scrape": None, "statistics": None, "viewings": None
+    }  # fmt: skip
 
 
 def test_no_retry_system_of_dagster_repeats_what_failed(defs: Definitions, graph: AssetGraph) -> None:

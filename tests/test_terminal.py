@@ -52,12 +52,17 @@ def events() -> list["DagsterEvent"]:
     def duplicates() -> dg.AssetCheckResult:
         return dg.AssetCheckResult(passed=True)
 
+    @dg.asset_check(asset=ratings)
+    def volume() -> dg.AssetCheckResult:
+        warning = dg.AssetCheckSeverity.WARN
+        return dg.AssetCheckResult(passed=False, severity=warning, description="half [of] the usual")
+
     @dg.asset(key=["ops", "publications"], deps=[before_statistics])
     def publications() -> None:
         raise dg.Failure("no")
 
     result = dg.materialize(
-        [ratings, film_metadata, before_statistics, coverage, duplicates, publications],
+        [ratings, film_metadata, before_statistics, coverage, duplicates, volume, publications],
         raise_on_error=False,
         run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
     )
@@ -79,9 +84,10 @@ def test_every_step_is_one_line_with_what_it_did(events: list["DagsterEvent"]) -
         f"✓ film metadata       0.0 s  {LONG}",
         "✓ before statistics   0.0 s  2 tables, 1 test passed",
         "✗ check coverage of raw/ratings failed",
+        "! check volume of raw/ratings warns: half [of] the usual",
         "✗ publications        0.0 s",
     }
-    assert view.failed_checks == ["raw/ratings: coverage"]
+    assert view.failed_checks == ["raw/ratings: coverage", "raw/ratings: volume"]
     assert {"raw__ratings", "before_statistics", "ops__publications"} <= set(view.seconds)
 
 
@@ -115,7 +121,7 @@ def test_a_line_reaches_the_terminal_while_the_descriptor_is_a_log_file(events: 
         console.print("afterwards")
     with os.fdopen(read_end) as terminal:
         lines = terminal.read().splitlines()
-    assert len(lines) == 6
+    assert len(lines) == 7
     assert lines[-1] == "afterwards"
 
 

@@ -21,6 +21,7 @@ from almanac_pipeline.cli import (
     enrich,
     export,
     fetching,
+    films,
     import_,
     member,
     parse,
@@ -59,6 +60,7 @@ app.add_typer(alerts.app, name="alerts")
 app.add_typer(db.app, name="db")
 app.add_typer(cohort.app, name="cohort")
 app.add_typer(member.app, name="member")
+app.add_typer(films.app, name="films")
 app.add_typer(stats.app, name="stats")
 app.add_typer(rank.app, name="rank")
 app.add_typer(export.app, name="export")

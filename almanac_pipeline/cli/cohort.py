@@ -9,9 +9,11 @@ from typing import Any
 import typer
 from rich.markup import escape
 
-from almanac_pipeline.cli.common import choose_cohort, console, database, run
+from almanac_pipeline.cli.common import choose_cohort, console, database, print_notice, run
 from almanac_pipeline.cli.tables import plain_table
 from almanac_pipeline.errors import ConfigurationError
+
+ENRICHMENT_STEPS = ("raw__film_metadata", "raw__film_histograms")
 
 app = typer.Typer(help="Circles of people: build, list, show.", no_args_is_help=True)
 
@@ -77,7 +79,31 @@ def build(
             )
         definition = definition or (known.definition if known else {})
         create_cohort(connection, slug, label or (known.label if known else slug), definition)
-    run("cohort_almanac", slug)
+    _run_whole_chain(slug)
+
+
+def _run_whole_chain(slug: str) -> None:
+    """Publish the rankings within a minute or two of the last rating, then whatever enrichment adds.
+
+    Raises:
+        RunFailedError: a step failed. If it was one of enrichment, the rankings are published without it.
+    """
+    from almanac_pipeline.launch import RunFailedError
+    from almanac_pipeline.warehouse.runs import count_postponed
+
+    try:
+        outcome = run("cohort_almanac", slug)
+    except RunFailedError as error:
+        if error.step in ENRICHMENT_STEPS:
+            print_notice("[yellow]The films could not be read; the rankings are built without them.[/]")
+            run("statistics", slug)
+        raise
+    with database() as connection:
+        postponed = count_postponed(connection, outcome.run_id)
+    if postponed:
+        print_notice(f"The rankings are published; {postponed:,} pages of films are still to be read.")
+        run("enrich", slug)
+        run("statistics", slug)
 
 
 def definition_of(roots: Mapping[str, Any], details: Mapping[str, Any]) -> dict[str, Any] | None:

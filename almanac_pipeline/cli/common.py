@@ -16,6 +16,8 @@ from almanac_pipeline.errors import ConfigurationError, WarehouseError
 if TYPE_CHECKING:
     import psycopg
 
+    from almanac_pipeline.launch import RunOutcome
+
 # Output that goes to a file or a pipe has no width of its own; rich would take 80 columns.
 console = Console(width=None if sys.stdout.isatty() else 110)
 _errors = Console(stderr=True)
@@ -98,7 +100,7 @@ def print_unread_members(dagster_run_id: str) -> None:
         print_notice(f"  and {len(unread) - UNREAD_SHOWN} more in ops.scrape_failures")
 
 
-def run(job: str, cohort: str, *, tags: dict[str, str] | None = None) -> None:
+def run(job: str, cohort: str, *, tags: dict[str, str] | None = None) -> RunOutcome:
     """Run one of the jobs for a cohort, with its progress on the terminal and a closing line.
 
     Raises:
@@ -114,3 +116,4 @@ def run(job: str, cohort: str, *, tags: dict[str, str] | None = None) -> None:
         raise
     print_unread_members(outcome.run_id)
     console.print(f"run {outcome.run_id[:8]} of {job} finished in {outcome.seconds:.1f} s", highlight=False)
+    return outcome

@@ -4,11 +4,15 @@ import dagster as dg
 
 # None of Dagster's retry systems may repeat what our own polite client has given up.
 TAGS = {"dagster/retry_on_asset_or_op_failure": "false"}
+# Rankings wait no longer than this for each of the two steps of enrichment; what is left then is for
+# the job `enrich`. See docs/decisions/0007-rankings-do-not-wait.md.
+PATIENCE_SECONDS = 60.0
 
 exports_of_members = dg.AssetSelection.assets("raw/member_exports")
 members_and_opinions = dg.AssetSelection.groups("ingestion") - exports_of_members
-outside_world = dg.AssetSelection.groups("enrichment")
 diaries_and_watchlists = dg.AssetSelection.groups("viewings")
+upkeep = dg.AssetSelection.assets("ops/tmdb_maintenance")
+outside_world = dg.AssetSelection.groups("enrichment") - upkeep
 statistics_and_marts = dg.AssetSelection.groups("statistics", "almanac")
 
 cohort_almanac = dg.define_asset_job(
@@ -47,3 +51,14 @@ import_exports = dg.define_asset_job(
     description="Members' own exports that are new in the inbox folder; of no cohort.",
     tags=TAGS,
 )
+maintenance = dg.define_asset_job(
+    "maintenance",
+    selection=upkeep,
+    description="TMDB's answers within its terms: refreshed where they changed, purged where they expired.",
+    tags=TAGS,
+)
+
+
+def patience_seconds(job_name: str) -> float | None:
+    """How long each step of enrichment may take in this job; None: as long as it needs."""
+    return PATIENCE_SECONDS if job_name == cohort_almanac.name else None

@@ -1,26 +1,45 @@
-"""Enriches the films of a cohort: the film's page, then TMDB in one request."""
+"""Enriches the films of a cohort: the film's page, which TMDB title it is, and that title in one request.
+
+Directors whom no title names are found by `people` at the end.
+"""
 
 from __future__ import annotations
 
 import threading
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
+import psycopg
 from psycopg_pool import ConnectionPool
 
 from almanac_pipeline.errors import NotFoundError, PermanentError, RetriableError
-from almanac_pipeline.flows.workers import StoppedError, in_batches, require_some_success
+from almanac_pipeline.flows.people import identify_directors
+from almanac_pipeline.flows.workers import (
+    MAX_AT_ONCE,
+    StoppedError,
+    in_batches,
+    require_some_success,
+)
 from almanac_pipeline.progress import track
 from almanac_pipeline.settings import Settings
 from almanac_pipeline.sources.protocol import Source
 from almanac_pipeline.sources.records import FilmPage, MediaType
 from almanac_pipeline.tmdb.client import TmdbAnswer
-from almanac_pipeline.tmdb.titles import parse_title
-from almanac_pipeline.warehouse import alerts, cohorts, enrichment, runs
+from almanac_pipeline.tmdb.matching import Candidate, Question, Wanted, match
+from almanac_pipeline.tmdb.titles import (
+    TitleSummaries,
+    TitleSummary,
+    parse_find,
+    parse_further_titles,
+    parse_search,
+    parse_title,
+)
+from almanac_pipeline.warehouse import alerts, cohorts, enrichment, runs, upkeep
 from almanac_pipeline.warehouse.connection import connect_to, connection_pool
 from almanac_pipeline.warehouse.enrichment import DueFilm, EnrichedFilm, FetchedFilm, FetchedTitle
+from almanac_pipeline.warehouse.matches import MatchedBy
 
 # Fewer failures than this, in a cohort that has films already, say nothing about the source.
 FEW = 5
@@ -28,13 +47,21 @@ FEW = 5
 NO_TOKEN = (
     "No TMDB token (ALMANAC_TMDB_TOKEN): films have what their page says; overviews and casts are missing."
 )
-NO_PAGES = "Pages of films may not be fetched: films have what TMDB says, where their TMDB id is known."
+NO_PAGES = "Pages of films may not be fetched: films have what TMDB says, found by title and year."
+WAITING = "{:,} films wait for somebody to say which TMDB title they are: `almanac films match list`."
+POSTPONED = "{:,} films are left to `almanac enrich`, so that the rankings need not wait."
 
 
 class Titles(Protocol):
     """What we need of `tmdb.client.TmdbClient`."""
 
     def fetch_title(self, media_type: MediaType, tmdb_id: int, *, etag: str | None = None) -> TmdbAnswer: ...
+
+    def search(self, media_type: MediaType, text: str, year: int | None) -> str: ...
+
+    def find(self, imdb_id: str) -> str: ...
+
+    def further_titles(self, media_type: MediaType, tmdb_id: int) -> str: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,9 +70,13 @@ class FilmsReport:
 
     due_count: int
     fetched_count: int
+    postponed_count: int
+    """Left to a later run, because the time for enrichment was over."""
     tmdb_count: int
     """Films that TMDB told us about, from a request or from the copy we keep."""
     not_found_count: int
+    ambiguous_count: int
+    """Films that several TMDB titles, or an uncertain one, may be meant by: a person is to choose."""
     failures_count: int
     requests_count: int
     cache_hits_count: int
@@ -64,10 +95,12 @@ def enrich_films(
     tmdb: Titles | None,
     cohort_slug: str,
     run_id: str | None = None,
+    *,
+    patience_seconds: float | None = None,
 ) -> FilmsReport:
     """Read the pages of films that are new to us and ask TMDB about them. No `tmdb`: pages only.
 
-    Where pages may not be fetched, TMDB alone, about films whose id there is known.
+    Where pages may not be fetched, TMDB alone. What `patience_seconds` do not suffice for stays due.
 
     Films are stored in batches; what is stored when the process is killed is not asked for again.
 
@@ -79,6 +112,7 @@ def enrich_films(
     with connect_to(database_url, autocommit=True) as connection:
         cohort = cohorts.get_cohort(connection, cohort_slug)
         with_pages = source.permits("film")
+        upkeep.prepare_view(connection, histogram_max_age_days=settings.histogram_max_age_days)
         due = enrichment.films_due(
             connection, cohort.cohort_id, with_tmdb=tmdb is not None, with_pages=with_pages
         )
@@ -96,75 +130,180 @@ def enrich_films(
 
         def commit(batch: Sequence[FetchedFilm]) -> None:
             with pool.connection() as connection:
-                enrichment.store_films(connection, batch)
-                for film in batch:
-                    if film.error is not None:
-                        runs.record_failure(connection, run, "film", film.error, film_id=film.film_id)
-            run.films_count += sum(film.error is None for film in batch)
-            run.failures_count += sum(film.error is not None for film in batch)
-            run.requests_count += sum(film.requests for film in batch)
-            run.cache_hits_count += sum(film.is_cache_hit for film in batch)
+                store_batch(connection, run, batch)
             progress.advance(len(batch))
 
-        everything = in_batches(fetch, due, settings.http_workers, commit)
+        workers = min(settings.http_workers, MAX_AT_ONCE)
+        everything = in_batches(fetch, due, workers, commit, patience_seconds=patience_seconds)
+        run.postponed_count = len(due) - len(everything)
         errors = [film.error for film in everything if film.error is not None]
-        if len(due) >= FEW or not known_count:
-            require_some_success("films", len(due), errors)
+        if len(everything) >= FEW or not known_count:
+            require_some_success("films", len(everything), errors)
         with pool.connection() as connection:
             alerts.check_volume(connection, run, settings.volume_alert_factor)
+    people_requests_count = (
+        identify_directors(
+            database_url, settings, source, cohort_slug, run_id, patience_seconds=patience_seconds
+        )
+        if tmdb is not None
+        else 0
+    )
     with connect_to(database_url, autocommit=True) as connection:
         preview = enrichment.preview_films(connection, [film.film_id for film in everything])
-    not_found_count = sum(isinstance(error, NotFoundError) for error in errors)
+    missing_count = sum(isinstance(error, NotFoundError) for error in errors)
+    unmatched = [film.candidates for film in everything if film.error is None and film.candidates is not None]
+    ambiguous_count = sum(bool(candidates) for candidates in unmatched)
+    notes = (
+        *(() if tmdb is not None else (NO_TOKEN,)),
+        *(() if with_pages else (NO_PAGES,)),
+        *((WAITING.format(ambiguous_count),) if ambiguous_count else ()),
+        *((POSTPONED.format(run.postponed_count),) if run.postponed_count else ()),
+    )
     return FilmsReport(
         due_count=len(due),
         fetched_count=run.films_count,
+        postponed_count=run.postponed_count,
         tmdb_count=sum(film.title is not None and film.title.title is not None for film in everything),
-        not_found_count=not_found_count,
-        failures_count=len(errors) - not_found_count,
-        requests_count=run.requests_count,
+        not_found_count=missing_count + len(unmatched) - ambiguous_count,
+        ambiguous_count=ambiguous_count,
+        failures_count=len(errors) - missing_count,
+        requests_count=run.requests_count + people_requests_count,
         cache_hits_count=run.cache_hits_count,
         seconds=time.monotonic() - started,
-        notes=(*(() if tmdb is not None else (NO_TOKEN,)), *(() if with_pages else (NO_PAGES,))),
+        notes=notes,
         preview=preview,
         failures=tuple(str(error) for error in errors[:5]),
     )
 
 
+def store_batch(connection: psycopg.Connection, run: runs.Run, batch: Sequence[FetchedFilm]) -> None:
+    """Store fetched films, what failed of them, and the run's counts, in one transaction."""
+    with runs.batch(
+        connection,
+        run,
+        films_count=sum(film.error is None for film in batch),
+        failures_count=sum(film.error is not None for film in batch),
+        requests_count=sum(film.requests for film in batch),
+        cache_hits_count=sum(film.is_cache_hit for film in batch),
+    ):
+        enrichment.store_films(connection, batch)
+        for film in batch:
+            if film.error is not None:
+                runs.record_failure(connection, run, "film", film.error, film_id=film.film_id)
+
+
 def fetch_film(film: DueFilm, source: Source, tmdb: Titles | None, pool: ConnectionPool) -> FetchedFilm:
     """Ask for one film. What concerns this film only is returned as its error, all else is raised."""
-    requests, page = 0, None
+    fetched = FetchedFilm(film.film_id)
     try:
-        key = (film.tmdb_media_type, film.tmdb_id)
         if film.needs_page and film.slug is not None:
-            requests += 1
+            fetched = replace(fetched, requests=1)
             page = source.read_film(film.slug)
             require_same_film(film, page)
-            if page.tmdb_id is not None:
-                key = (page.tmdb_media_type, page.tmdb_id)
-        title = None
-        media_type, tmdb_id = key
-        if tmdb is not None and media_type is not None and tmdb_id is not None:
-            with pool.connection() as connection:
-                cached = enrichment.cached_title(connection, media_type, tmdb_id)
-            if cached is not None and cached.is_fresh:
-                known = parse_title(cached.payload, media_type)
-                title = FetchedTitle(media_type, tmdb_id, 200, known, None, None, None, was_asked=False)
-            else:
-                requests += 1
-                answer = tmdb.fetch_title(media_type, tmdb_id, etag=cached.etag if cached else None)
-                payload = cached.payload if answer.status == 304 and cached else answer.payload
-                title = FetchedTitle(
-                    media_type,
-                    tmdb_id,
-                    answer.status,
-                    parse_title(payload, media_type) if payload is not None else None,
-                    answer.payload,
-                    answer.etag,
-                    answer.max_age_seconds,
-                )
+            fetched = replace(fetched, page=page)
     except (RetriableError, PermanentError) as error:
-        return FetchedFilm(film.film_id, page, error=error, requests=requests)
-    return FetchedFilm(film.film_id, page, title, requests=requests)
+        fetched = replace(fetched, error=error)
+        if not film.is_chosen:
+            return fetched
+    if tmdb is None:
+        return fetched
+    asking = Asking(tmdb)
+    try:
+        found = discover(film, fetched.page, asking)
+        fetched = replace(fetched, matched_by=found.matched_by, candidates=found.candidates)
+        if found.key is not None:
+            fetched = replace(fetched, title=fetch_title(found.key, asking, pool))
+    except (RetriableError, PermanentError) as error:
+        fetched = replace(fetched, error=error, candidates=None)
+    return replace(fetched, requests=fetched.requests + asking.requests_count)
+
+
+@dataclass(frozen=True, slots=True)
+class Discovery:
+    """Which TMDB title a film is, as far as anybody says."""
+
+    key: tuple[MediaType, int] | None = None
+    matched_by: MatchedBy | None = None
+    candidates: tuple[Candidate, ...] | None = None
+    """What may be meant, where TMDB was searched and none could be taken."""
+
+
+def discover(film: DueFilm, page: FilmPage | None, asking: Asking) -> Discovery:
+    """Whom to believe, in this order: a person, the page's link, the feed or what was said before, the
+    page's attributes, the IMDb id, a search by title and year. Only the last two ask TMDB.
+
+    Raises whatever TMDB's client and the parsers raise.
+    """
+    stored, on_page = _key(film.tmdb_media_type, film.tmdb_id), None
+    if page is not None:
+        on_page = _key(page.tmdb_media_type, page.tmdb_id)
+    if film.is_chosen:
+        return Discovery(stored)
+    if page is not None and on_page is not None and page.is_tmdb_linked:
+        return Discovery(on_page, "page")
+    if stored is not None and film.matched_by not in ("imdb", "search"):
+        return Discovery(stored)
+    if on_page is not None:
+        return Discovery(on_page, "page")
+    if stored is not None:
+        return Discovery(stored)
+    title, year = (page.title, page.release_year) if page is not None else (film.title, film.release_year)
+    wanted = None if title is None else Wanted(title, year)
+    imdb_id = (page.imdb_id if page is not None else None) or film.imdb_id
+    if imdb_id is not None and (found := asking.find(imdb_id)):
+        same_kind = [title for title in found if title.media_type == found[0].media_type]
+        if len(same_kind) == 1:
+            return Discovery((found[0].media_type, found[0].tmdb_id), "imdb")
+    if wanted is None:
+        return Discovery(candidates=())
+    result = match(wanted, asking)
+    if result.taken is None:
+        return Discovery(candidates=result.candidates)
+    return Discovery((result.taken.title.media_type, result.taken.title.tmdb_id), "search")
+
+
+class Asking:
+    """TMDB as matching asks it for one film. Counts the requests, those that failed too."""
+
+    def __init__(self, tmdb: Titles) -> None:
+        self.requests_count = 0
+        self._tmdb = tmdb
+
+    def search(self, question: Question) -> TitleSummaries:
+        self.requests_count += 1
+        payload = self._tmdb.search(question.media_type, question.text, question.year)
+        return parse_search(payload, question.media_type)
+
+    def find(self, imdb_id: str) -> tuple[TitleSummary, ...]:
+        """The titles with this IMDb id, films first."""
+        self.requests_count += 1
+        return parse_find(self._tmdb.find(imdb_id))
+
+    def further_titles(self, media_type: MediaType, tmdb_id: int) -> tuple[str, ...]:
+        self.requests_count += 1
+        return parse_further_titles(self._tmdb.further_titles(media_type, tmdb_id))
+
+    def fetch_title(self, media_type: MediaType, tmdb_id: int, etag: str | None) -> TmdbAnswer:
+        """The whole title."""
+        self.requests_count += 1
+        return self._tmdb.fetch_title(media_type, tmdb_id, etag=etag)
+
+
+def fetch_title(key: tuple[MediaType, int], asking: Asking, pool: ConnectionPool) -> FetchedTitle:
+    """The title from the copy we keep while that is fresh, else from TMDB."""
+    with pool.connection() as connection:
+        cached = enrichment.cached_title(connection, *key)
+    if cached is not None and cached.is_fresh:
+        known = parse_title(cached.payload, key[0])
+        return FetchedTitle(*key, 200, known, None, None, None, was_asked=False)
+    answer = asking.fetch_title(*key, cached.etag if cached else None)
+    payload = cached.payload if answer.status == 304 and cached else answer.payload
+    title = parse_title(payload, key[0]) if payload is not None else None
+    return FetchedTitle(*key, answer.status, title, answer.payload, answer.etag, answer.max_age_seconds)
+
+
+def _key(media_type: MediaType | None, tmdb_id: int | None) -> tuple[MediaType, int] | None:
+    return (media_type, tmdb_id) if media_type is not None and tmdb_id is not None else None
 
 
 def require_same_film(film: DueFilm, page: FilmPage) -> None:

@@ -13,20 +13,22 @@ from almanac_pipeline.flows.workers import StoppedError, in_batches, require_som
 from almanac_pipeline.progress import track
 from almanac_pipeline.settings import Settings
 from almanac_pipeline.sources.protocol import Source
-from almanac_pipeline.warehouse import alerts, cohorts, enrichment, runs
+from almanac_pipeline.warehouse import alerts, cohorts, histograms, runs, upkeep
 from almanac_pipeline.warehouse.connection import connect_to
-from almanac_pipeline.warehouse.enrichment import DueHistogram, FetchedHistogram, HistogramPreview
+from almanac_pipeline.warehouse.histograms import DueHistogram, FetchedHistogram, HistogramPreview
 
 
 @dataclass(frozen=True, slots=True)
 class HistogramsReport:
-    """What a refresh did. All counts are of films; each due one was one request."""
+    """What a refresh did. All counts are of films; each one that was read was one request."""
 
     due_count: int
     changed_count: int
     unchanged_count: int
     blank_count: int
     """The site had no ratings to show."""
+    postponed_count: int
+    """Left to a later run, because the time for enrichment was over."""
     failures_count: int
     requests_count: int
     seconds: float
@@ -40,9 +42,17 @@ NO_PAGES = "Pages may not be fetched: what the whole site thinks of the films is
 
 
 def refresh_histograms(
-    database_url: str, settings: Settings, source: Source, cohort_slug: str, run_id: str | None = None
+    database_url: str,
+    settings: Settings,
+    source: Source,
+    cohort_slug: str,
+    run_id: str | None = None,
+    *,
+    patience_seconds: float | None = None,
 ) -> HistogramsReport:
     """Read the histograms that are missing or old, where pages may be. Only changed counts are written.
+
+    What `patience_seconds` do not suffice for stays due.
 
     Raises:
         BlockedError, PausedError, ConfigurationError: at once, for the whole run.
@@ -52,12 +62,9 @@ def refresh_histograms(
     with connect_to(database_url, autocommit=True) as connection:
         cohort = cohorts.get_cohort(connection, cohort_slug)
         is_permitted = source.permits("histogram")
-        due = (
-            enrichment.histograms_due(connection, cohort.cohort_id, settings.histogram_max_age_days)
-            if is_permitted
-            else []
-        )
-        known_count = enrichment.count_histograms(connection, cohort.cohort_id)
+        upkeep.prepare_view(connection, histogram_max_age_days=settings.histogram_max_age_days)
+        due = histograms.histograms_due(connection, cohort.cohort_id) if is_permitted else []
+        known_count = histograms.count_histograms(connection, cohort.cohort_id)
     changed_count = 0
     with (
         runs.enrichment_run(database_url, cohort.cohort_id, "histograms", run_id) as run,
@@ -75,27 +82,33 @@ def refresh_histograms(
 
         def commit(batch: Sequence[FetchedHistogram]) -> None:
             nonlocal changed_count
-            changed_count += enrichment.store_histograms(connection, batch)
-            for film in batch:
-                if film.error is not None:
-                    runs.record_failure(connection, run, "histogram", film.error, film_id=film.film_id)
-            run.requests_count += len(batch)
-            run.films_count += sum(film.error is None for film in batch)
-            run.failures_count += sum(film.error is not None for film in batch)
+            with runs.batch(
+                connection,
+                run,
+                films_count=sum(film.error is None for film in batch),
+                failures_count=sum(film.error is not None for film in batch),
+                requests_count=len(batch),
+            ):
+                changed_count += histograms.store_histograms(connection, batch)
+                for film in batch:
+                    if film.error is not None:
+                        runs.record_failure(connection, run, "histogram", film.error, film_id=film.film_id)
             progress.advance(len(batch))
 
-        everything = in_batches(fetch, due, settings.http_workers, commit)
+        everything = in_batches(fetch, due, settings.http_workers, commit, patience_seconds=patience_seconds)
+        run.postponed_count = len(due) - len(everything)
         errors = [film.error for film in everything if film.error is not None]
-        if len(due) >= FEW or not known_count:
-            require_some_success("histograms", len(due), errors)
+        if len(everything) >= FEW or not known_count:
+            require_some_success("histograms", len(everything), errors)
         alerts.check_volume(connection, run, settings.volume_alert_factor)
-        preview = enrichment.preview_histograms(connection, [film.film_id for film in everything])
+        preview = histograms.preview_histograms(connection, [film.film_id for film in everything])
     blank_count = sum(film.error is None and film.histogram is None for film in everything)
     return HistogramsReport(
         due_count=len(due),
         changed_count=changed_count,
         unchanged_count=len(everything) - len(errors) - blank_count - changed_count,
         blank_count=blank_count,
+        postponed_count=run.postponed_count,
         failures_count=len(errors),
         requests_count=run.requests_count,
         seconds=time.monotonic() - started,

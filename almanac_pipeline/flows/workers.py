@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from itertools import islice
 from typing import TypeVar
@@ -17,6 +17,8 @@ Result = TypeVar("Result")
 BATCH_SIZE = 50
 # At a polite pace fifty films take minutes, and what is not committed is asked for again after a kill.
 BATCH_SECONDS = 5.0
+# TMDB is asked for so many titles at once at most.
+MAX_AT_ONCE = 10
 
 
 class StoppedError(AlmanacError):
@@ -24,7 +26,7 @@ class StoppedError(AlmanacError):
 
 
 def in_parallel(
-    work: Callable[[Item, threading.Event], Result], items: Sequence[Item], workers: int
+    work: Callable[[Item, threading.Event], Result], items: Iterable[Item], workers: int
 ) -> Iterator[tuple[Item, Result]]:
     """Do `work(item, stopping)` for every item on threads; yield (item, result) as they finish.
 
@@ -54,11 +56,13 @@ def in_batches(
     items: Sequence[Item],
     workers: int,
     commit: Callable[[Sequence[Result]], None],
+    *,
+    patience_seconds: float | None = None,
 ) -> list[Result]:
     """Like `in_parallel`, with the results handed to `commit` a batch at a time; returns them all.
 
     A batch is full after 50 results or 5 seconds. What is finished is committed even if an
-    exception ends the work.
+    exception ends the work. Once `patience_seconds` are over, the items left are not begun.
     """
     everything: list[Result] = []
     batch: list[Result] = []
@@ -71,7 +75,7 @@ def in_batches(
             batch.clear()
 
     try:
-        for _, result in in_parallel(work, items, workers):
+        for _, result in in_parallel(work, _within(patience_seconds, items), workers):
             batch.append(result)
             if len(batch) == BATCH_SIZE or time.monotonic() - last_commit > BATCH_SECONDS:
                 flush()
@@ -79,6 +83,15 @@ def in_batches(
     finally:
         flush()
     return everything
+
+
+def _within(seconds: float | None, items: Iterable[Item]) -> Iterator[Item]:
+    """The items that are asked for before the time is over; all of them if there is no limit."""
+    started = time.monotonic()
+    for item in items:
+        if seconds is not None and time.monotonic() - started >= seconds:
+            return
+        yield item
 
 
 def require_some_success(what: str, attempted: int, errors: Sequence[AlmanacError]) -> None:

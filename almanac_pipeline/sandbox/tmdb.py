@@ -9,13 +9,14 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import unicodedata
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 from almanac_pipeline.sandbox.options import SandboxOptions
-from almanac_pipeline.sandbox.world import Film, MediaType, Person, World, moment, slugify
+from almanac_pipeline.sandbox.world import Film, MediaType, Person, World, moment
 
 JSON_TYPE = "application/json;charset=utf-8"
 MAX_AGE_SECONDS = 21_600
@@ -95,7 +96,7 @@ class Tmdb:
         self.world = world
         self.options = options
         self._kept: dict[tuple[str, int, str], tuple[bytes, str]] = {}
-        self._titles: tuple[int, dict[MediaType, dict[str, list[tuple[str, Film]]]]] | None = None
+        self._titles: tuple[int, dict[MediaType, dict[str, list[tuple[tuple[str, ...], Film]]]]] | None = None
 
     def kind(self, path: str) -> str:
         """The kind that the report counts a path below /3 under."""
@@ -104,7 +105,7 @@ class Tmdb:
                 return "tmdb_changes"
             case [("movie" | "tv") as media, _]:
                 return f"tmdb_{media}"
-            case ["movie" | "tv", _, ("credits" | "external_ids") as part]:
+            case ["movie" | "tv", _, ("credits" | "external_ids" | "alternative_titles") as part]:
                 return f"tmdb_{part}"
             case [("search" | "find") as verb, _]:
                 return f"tmdb_{verb}"
@@ -169,16 +170,16 @@ class Tmdb:
         page = _page(query)
         if page is None:
             return problem(kind, BAD_PAGE)
-        wanted = slugify(query.get("query", ""))
+        wanted = _words(query.get("query", ""))
         year = query.get("year") or query.get("primary_release_year") or query.get("first_air_date_year")
-        words = self._index()[media]
-        candidates = min((words.get(word, []) for word in wanted.split("-")), key=len)
-        found = [
-            (title != wanted, film.popularity, film)
-            for title, film in candidates
-            if wanted in title and (not year or str(film.year) == year)
-        ]
-        films = [film for *_, film in sorted(found, key=lambda row: row[:2])]
+        index = self._index()[media]
+        candidates = min((index.get(word, []) for word in wanted), key=len, default=[])
+        best: dict[int, tuple[bool, int, Film]] = {}
+        for title, film in candidates:
+            if set(wanted) <= set(title) and (not year or str(film.year) == year):
+                place = (title != wanted, film.popularity, film)
+                best[film.number] = min(best.get(film.number, place), place, key=lambda place: place[:2])
+        films = [film for *_, film in sorted(best.values(), key=lambda place: place[:2])]
         shown = films[(page - 1) * RESULTS_PER_PAGE : page * RESULTS_PER_PAGE]
         return _document(
             kind,
@@ -191,14 +192,15 @@ class Tmdb:
             headers,
         )
 
-    def _index(self) -> dict[MediaType, dict[str, list[tuple[str, Film]]]]:
-        """Titles, as slugs, by each of their words; made on first use and again after a title changed."""
+    def _index(self) -> dict[MediaType, dict[str, list[tuple[tuple[str, ...], Film]]]]:
+        """Every name of every title, as words, by each word; made on first use and after titles changed."""
         if self._titles is None or self._titles[0] != self.world.titles_version:
-            index: dict[MediaType, dict[str, list[tuple[str, Film]]]] = {"movie": {}, "tv": {}}
+            index: dict[MediaType, dict[str, list[tuple[tuple[str, ...], Film]]]] = {"movie": {}, "tv": {}}
             for (media, _), film in self.world.films_by_tmdb.items():
-                title = slugify(film.title)
-                for word in filter(None, set(title.split("-"))):
-                    index[media].setdefault(word, []).append((title, film))
+                names = (film.title, film.original_title, *film.other_titles)
+                for title in {_words(name) for name in names if name}:
+                    for word in set(title):
+                        index[media].setdefault(word, []).append((title, film))
             self._titles = self.world.titles_version, index
         return self._titles[1]
 
@@ -352,7 +354,17 @@ def external_ids(film: Film) -> dict[str, Any]:
     return ids | {"facebook_id": None, "instagram_id": None, "twitter_id": None}
 
 
-_PARTS: dict[str, Callable[[Film], dict[str, Any]]] = {"credits": credits, "external_ids": external_ids}
+def alternative_titles(film: Film) -> dict[str, Any]:
+    """What a title is called elsewhere; series have them under another key."""
+    names = [{"iso_3166_1": "XX", "title": name, "type": ""} for name in film.other_titles]
+    return {"titles" if film.media_type == "movie" else "results": names}
+
+
+_PARTS: dict[str, Callable[[Film], dict[str, Any]]] = {
+    "credits": credits,
+    "external_ids": external_ids,
+    "alternative_titles": alternative_titles,
+}
 
 
 def _person(person: Person) -> dict[str, Any]:
@@ -399,6 +411,13 @@ def _release_date(film: Film) -> str:
     if film.year is None:
         return ""
     return date(film.year, 1 + film.number % 12, 1 + film.number % 28).isoformat()
+
+
+def _words(text: str) -> tuple[str, ...]:
+    """The words of a title as a search compares them: no accents, case or punctuation, in any script."""
+    plain = unicodedata.normalize("NFKD", text.replace("'", "").replace("’", ""))
+    plain = "".join(letter for letter in plain if not unicodedata.combining(letter))
+    return tuple(re.findall(r"\w+", plain.casefold()))
 
 
 def _languages(film: Film) -> list[str]:

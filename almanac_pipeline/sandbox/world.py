@@ -105,6 +105,8 @@ class Film:
     media_type: MediaType = "movie"
     runtime_minutes: int | None = None
     original_title: str | None = None
+    other_titles: tuple[str, ...] = ()
+    """Names in other countries, which TMDB knows and searches too."""
     directors: tuple[Person, ...] = ()
     cast: tuple[Person, ...] = ()
     genres: tuple[str, ...] = ()

@@ -125,6 +125,8 @@ class FilmPage:
     histogram_url: str | None
     """Path of the histogram fragment; None for unreleased films."""
     overview: str | None = None
+    is_tmdb_linked: bool = True
+    """False where no link but only an attribute names the TMDB title, which is wrong of series."""
 
 
 @dataclass(frozen=True, slots=True)

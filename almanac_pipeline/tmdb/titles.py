@@ -1,4 +1,4 @@
-"""Reads TMDB's answer about a film or series into a record. Pure: text in, frozen dataclass out."""
+"""Reads TMDB's answers about films and series into records. Pure: text in, frozen dataclasses out."""
 
 from __future__ import annotations
 
@@ -83,6 +83,28 @@ class TmdbTitle:
     cast: tuple[TmdbCredit, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class TitleSummary:
+    """A title as lists of results show it."""
+
+    media_type: MediaType
+    tmdb_id: int
+    title: str
+    original_title: str | None = None
+    release_year: int | None = None
+    """Of a series, that of the first airing."""
+    vote_count: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TitleSummaries:
+    """A page of results, in TMDB's order."""
+
+    titles: tuple[TitleSummary, ...]
+    total_count: int
+    """How many there are on all pages."""
+
+
 def parse_title(payload: str, media_type: MediaType) -> TmdbTitle:
     """The title in an answer to `movie/{id}` or `tv/{id}`, with what was appended to it.
 
@@ -90,15 +112,8 @@ def parse_title(payload: str, media_type: MediaType) -> TmdbTitle:
         NotFoundError: the answer says that there is no such title.
         LayoutChangedError: not an answer about a title of this kind; the message says what is missing.
     """
-    try:
-        document = json.loads(payload)
-    except (ValueError, RecursionError):
-        raise LayoutChangedError("TMDB's answer is not JSON") from None
-    if not isinstance(document, dict):
-        raise LayoutChangedError("TMDB's answer is not a JSON object")
-    if document.get("status_code") == NOT_FOUND_CODE:
-        raise NotFoundError("TMDB knows no title of this id")
-    name_key, date_key = ("title", "release_date") if media_type == "movie" else ("name", "first_air_date")
+    document = _document(payload)
+    name_key, date_key = _NAME_AND_DATE[media_type]
     tmdb_id, title = _whole(document.get("id")), _text(document.get(name_key))
     if tmdb_id is None:
         raise LayoutChangedError(f"TMDB's answer about a {media_type} has no id")
@@ -125,6 +140,82 @@ def parse_title(payload: str, media_type: MediaType) -> TmdbTitle:
         writers=_credits("writer", [*_objects(document.get("created_by")), *_crew(document, WRITING_JOBS)]),
         cast=_credits("actor", sorted(_credited(document, "cast"), key=_billing)),
     )
+
+
+def parse_search(payload: str, media_type: MediaType) -> TitleSummaries:
+    """The titles in an answer to `search/movie` or `search/tv`; what has no id or name is left out.
+
+    Raises:
+        NotFoundError, LayoutChangedError: not an answer to a search.
+    """
+    document = _document(payload)
+    if not isinstance(document.get("results"), list):
+        raise LayoutChangedError("TMDB's answer to a search has no results")
+    titles = tuple(_summaries(document["results"], media_type))
+    return TitleSummaries(titles, _whole(document.get("total_results")) or len(titles))
+
+
+def parse_find(payload: str) -> tuple[TitleSummary, ...]:
+    """The films and series in an answer to `find/{id}`, films first.
+
+    Raises:
+        NotFoundError, LayoutChangedError: not such an answer.
+    """
+    document = _document(payload)
+    if not isinstance(document.get("movie_results"), list):
+        raise LayoutChangedError("TMDB's answer to a look-up has no movie_results")
+    return (
+        *_summaries(document["movie_results"], "movie"),
+        *_summaries(document.get("tv_results"), "tv"),
+    )
+
+
+def parse_further_titles(payload: str) -> tuple[str, ...]:
+    """The names in an answer to `movie/{id}/alternative_titles` or that of a series.
+
+    Raises:
+        NotFoundError, LayoutChangedError: not such an answer.
+    """
+    document = _document(payload)
+    named = document.get("titles", document.get("results"))
+    if not isinstance(named, list):
+        raise LayoutChangedError("TMDB's answer has no alternative titles")
+    return _unique(_text(name.get("title")) for name in _objects(named))
+
+
+_NAME_AND_DATE: dict[MediaType, tuple[str, str]] = {
+    "movie": ("title", "release_date"),
+    "tv": ("name", "first_air_date"),
+}
+
+
+def _document(payload: str) -> dict[str, Any]:
+    try:
+        document = json.loads(payload)
+    except (ValueError, RecursionError):
+        raise LayoutChangedError("TMDB's answer is not JSON") from None
+    if not isinstance(document, dict):
+        raise LayoutChangedError("TMDB's answer is not a JSON object")
+    if document.get("status_code") == NOT_FOUND_CODE:
+        raise NotFoundError("TMDB knows no title of this id")
+    return document
+
+
+def _summaries(results: object, media_type: MediaType) -> Iterator[TitleSummary]:
+    name_key, date_key = _NAME_AND_DATE[media_type]
+    for result in _objects(results):
+        tmdb_id, title = _whole(result.get("id")), _text(result.get(name_key))
+        if tmdb_id is None or title is None:
+            continue
+        released = _date(result.get(date_key))
+        yield TitleSummary(
+            media_type=media_type,
+            tmdb_id=tmdb_id,
+            title=title,
+            original_title=_text(result.get(f"original_{name_key}")),
+            release_year=released.year if released else None,
+            vote_count=_whole(result.get("vote_count")),
+        )
 
 
 def _credits(role: Role, people: Iterable[dict[str, Any]]) -> tuple[TmdbCredit, ...]:

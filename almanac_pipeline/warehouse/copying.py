@@ -1,13 +1,19 @@
-"""COPY of Python rows, in blocks of CSV text: more than twice as fast as row by row."""
+"""Python rows on their way into the database: by COPY, in blocks of CSV text, or as one JSON value.
+
+COPY in blocks is more than twice as fast as row by row; JSON suits a batch that one statement merges.
+"""
 
 from __future__ import annotations
 
 import csv
 import io
+import json
 from collections.abc import Iterable
 from itertools import islice
+from typing import Any
 
 import psycopg
+from psycopg.types.json import Jsonb
 
 BLOCK_ROWS = 5_000
 
@@ -20,3 +26,8 @@ def copy_rows(connection: psycopg.Connection, target: str, rows: Iterable[Iterab
             text = io.StringIO()
             csv.writer(text, lineterminator="\n").writerows(block)
             copy.write(text.getvalue())
+
+
+def as_jsonb(rows: list[dict[str, Any]]) -> Jsonb:
+    """Rows for jsonb_to_recordset; what JSON does not know goes as text."""
+    return Jsonb(rows, dumps=lambda value: json.dumps(value, default=str))

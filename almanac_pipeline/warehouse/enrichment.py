@@ -6,20 +6,20 @@ taken, and raw.films.field_sources says who was. `combine` is that rule, a pure 
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import date
-from decimal import Decimal
 from typing import Any, Literal
 
 import psycopg
 from psycopg.rows import class_row
-from psycopg.types.json import Jsonb
 
 from almanac_pipeline.errors import AlmanacError, NotFoundError
-from almanac_pipeline.sources.records import FilmPage, Histogram, MediaType
+from almanac_pipeline.sources.records import FilmPage, MediaType
+from almanac_pipeline.tmdb.matching import Candidate
 from almanac_pipeline.tmdb.titles import Role, TmdbCountry, TmdbCredit, TmdbTitle
+from almanac_pipeline.warehouse.copying import as_jsonb
+from almanac_pipeline.warehouse.film_sets import Credit, FilmSets, store_sets
 from almanac_pipeline.warehouse.films import (
     FilmKey,
     fill_given,
@@ -27,7 +27,15 @@ from almanac_pipeline.warehouse.films import (
     open_incoming,
     resolve_incoming,
 )
+from almanac_pipeline.warehouse.matches import (
+    MatchedBy,
+    Status,
+    chosen_titles,
+    forget_other_titles,
+    store_candidates,
+)
 from almanac_pipeline.warehouse.runs import resolve_failures
+from almanac_pipeline.warehouse.upkeep import COHORT_FILMS
 
 POSTER_URL = "https://image.tmdb.org/t/p/w500"
 PORTRAIT_URL = "https://image.tmdb.org/t/p/w185"
@@ -35,8 +43,6 @@ PORTRAIT_URL = "https://image.tmdb.org/t/p/w185"
 MAXIMUM_CAST = 20
 # A failed film is tried by the next run at most this often, then after 1, 2, 4 … 30 days.
 QUICK_ATTEMPTS = 3
-# TMDB's answers are asked for again before the six months that its terms allow are over.
-TMDB_MAX_AGE_DAYS = 150
 
 Provider = Literal["page", "tmdb"]
 
@@ -50,9 +56,16 @@ class DueFilm:
     """None for a film that only an export has named, which has no page to ask for."""
     uid: str | None
     lid: str | None
+    title: str | None
+    """None where no source has named it yet."""
+    release_year: int | None
+    imdb_id: str | None
     needs_page: bool
     tmdb_media_type: MediaType | None
     tmdb_id: int | None
+    matched_by: MatchedBy | None
+    is_chosen: bool
+    """A person said which title it is, or that it is none: nothing else has a say."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +102,10 @@ class FetchedFilm:
     title: FetchedTitle | None = None
     error: AlmanacError | None = None
     requests: int = 0
+    matched_by: MatchedBy | None = None
+    """Who said which title it is; None where nobody did or nobody was asked."""
+    candidates: tuple[Candidate, ...] | None = None
+    """What may be meant, where TMDB was searched and none could be taken."""
 
     @property
     def is_cache_hit(self) -> bool:
@@ -106,16 +123,6 @@ class EnrichedFilm:
     runtime_minutes: int | None
     tmdb: str | None
     """Media type and id."""
-
-
-@dataclass(frozen=True, slots=True)
-class HistogramPreview:
-    """A film's global ratings, for people to look at."""
-
-    title: str
-    release_year: int | None
-    stated_ratings: int | None
-    stated_average: Decimal | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,95 +146,34 @@ class FilmFields:
     field_sources: dict[str, str] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
-class Credit:
-    """A person's part in a film. At least one of the two ids is usually there."""
-
-    name: str
-    tmdb_person_id: int | None = None
-    letterboxd_slug: str | None = None
-    profile_url: str | None = None
-    character_name: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class FilmSets:
-    """What a film has several of. None, or a role that is missing: leave what is stored."""
-
-    genres: tuple[str, ...] | None = None
-    countries: tuple[TmdbCountry, ...] | None = None
-    """The ISO code is empty where only the page names the country."""
-    credits: dict[Role, tuple[Credit, ...]] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
-class DueHistogram:
-    """A film whose global histogram is to be read."""
-
-    film_id: int
-    histogram_url: str
-
-
-@dataclass(frozen=True, slots=True)
-class FetchedHistogram:
-    """What reading a histogram gave; None for a film that nobody rated."""
-
-    film_id: int
-    histogram: Histogram | None = None
-    error: AlmanacError | None = None
-
-
-# -- films ------------------------------------------------------------------------------------
-
-_COHORT_FILMS = """
-    with members as (
-        select user_id from raw.cohort_members where cohort_id = %(cohort)s and until is null
-    )
-    select film_id, count(*) as watchers_count
-    from (
-        select user_id, film_id from members join raw.ratings using (user_id) where removed_at is null
-        union
-        select user_id, film_id from members join raw.diary_entries using (user_id)
-        where removed_at is null and film_id is not null
-    ) as seen
-    group by film_id
-"""
-
-
 def films_due(
     connection: psycopg.Connection, cohort_id: int, *, with_tmdb: bool, with_pages: bool = True
 ) -> list[DueFilm]:
-    """The films of the cohort's members that are not enriched yet, those seen by most first.
+    """The films of the cohort's members that asking may help now, those seen by most first.
 
-    Without pages only films whose TMDB title is known, which an earlier feed or page has told; they
-    stay due for their page until pages may be read.
+    Without pages TMDB is asked alone; the films stay due for their page until pages may be read.
     """
     with connection.cursor(row_factory=class_row(DueFilm)) as cursor:
         return cursor.execute(
             f"""
-            select film.film_id, film.slug, film.uid, film.lid,
-                   %(with_pages)s and sync.page_fetched_at is null as needs_page,
-                   film.tmdb_media_type, film.tmdb_id
-            from ({_COHORT_FILMS}) as seen
+            with needing as materialized (
+                select film_id, is_page_due
+                from ops.films_needing_enrichment
+                where next_attempt_at <= now()
+                  and (%(with_pages)s and is_page_due or %(with_tmdb)s and is_title_due)
+            )
+            select film_id, slug, uid, lid,
+                   case when field_sources ->> 'title' is distinct from 'slug' then film.title end as title,
+                   release_year, imdb_id, %(with_pages)s and is_page_due as needs_page,
+                   tmdb_media_type, tmdb_id, tmdb_matched_by as matched_by,
+                   sync.status = 'overridden' as is_chosen
+            from ({COHORT_FILMS}) as seen
+            join needing using (film_id)
             join raw.films as film using (film_id)
             join ops.film_metadata_sync as sync using (film_id)
-            where (%(with_pages)s and film.slug is not null
-                   and (sync.status in ('pending', 'failed')
-                        or (sync.status = 'fetched' and sync.page_fetched_at is null))
-                   and sync.next_attempt_at <= now())
-               or (%(with_tmdb)s and film.tmdb_id is not null
-                   and (sync.status = 'fetched'
-                        or (not %(with_pages)s and sync.status in ('pending', 'failed')
-                            and sync.next_attempt_at <= now()))
-                   and coalesce(sync.tmdb_fetched_at < now() - make_interval(days => %(days)s), true))
-            order by seen.watchers_count desc, film.film_id
+            order by seen.watchers_count desc, film_id
             """,
-            {
-                "cohort": cohort_id,
-                "with_tmdb": with_tmdb,
-                "with_pages": with_pages,
-                "days": TMDB_MAX_AGE_DAYS,
-            },
+            {"cohort": cohort_id, "with_tmdb": with_tmdb, "with_pages": with_pages},
         ).fetchall()
 
 
@@ -235,7 +181,7 @@ def count_fetched(connection: psycopg.Connection, cohort_id: int) -> int:
     """How many of the cohort's films have had their page read."""
     row = connection.execute(
         f"""
-        select count(*) from ({_COHORT_FILMS}) as seen
+        select count(*) from ({COHORT_FILMS}) as seen
         join ops.film_metadata_sync using (film_id) where page_fetched_at is not null
         """,
         {"cohort": cohort_id},
@@ -245,14 +191,21 @@ def count_fetched(connection: psycopg.Connection, cohort_id: int) -> int:
 
 
 def learn_tmdb_ids(connection: psycopg.Connection, titles: Mapping[str, tuple[MediaType, int]]) -> int:
-    """Keep the TMDB title of each film, by slug, that had none; returns of how many. One transaction."""
+    """Keep the TMDB title of each film, by slug, that had none or one that was only found.
+
+    Returns of how many films that was news. One transaction.
+    """
     given = [(slug, media_type, tmdb_id) for slug, (media_type, tmdb_id) in sorted(titles.items())]
     unknown = """
         select distinct on (film_id) film_id, told.media_type, told.tmdb_id
         from unnest(%s::text[], %s::text[], %s::bigint[]) as told (slug, media_type, tmdb_id)
         join raw.film_aliases as alias on alias.kind = 'slug' and alias.value = told.slug
         join raw.films as film using (film_id)
-        where film.tmdb_id is null
+        join ops.film_metadata_sync as sync using (film_id)
+        where sync.status <> 'overridden'
+          and (film.tmdb_id is null
+               or sync.tmdb_matched_by in ('imdb', 'search')
+                  and (film.tmdb_media_type, film.tmdb_id) <> (told.media_type, told.tmdb_id))
         order by film_id
     """
     values = [list(column) for column in zip(*given, strict=True)] or [[], [], []]
@@ -260,6 +213,13 @@ def learn_tmdb_ids(connection: psycopg.Connection, titles: Mapping[str, tuple[Me
         return 0
     with connection.transaction():
         lock_films(connection)
+        connection.execute(
+            f"""
+            select ops.forget_title(film_id) from ({unknown}) as found
+            join raw.films as film using (film_id) where film.tmdb_id is not null
+            """,
+            values,
+        )
         return connection.execute(
             f"""
             with learnt as (
@@ -267,6 +227,11 @@ def learn_tmdb_ids(connection: psycopg.Connection, titles: Mapping[str, tuple[Me
                 set tmdb_media_type = found.media_type, tmdb_id = found.tmdb_id, updated_at = now()
                 from ({unknown}) as found where film.film_id = found.film_id
                 returning film.film_id, film.tmdb_media_type || '/' || film.tmdb_id as value
+            ), again as (
+                update ops.film_metadata_sync as sync
+                set tmdb_matched_by = 'feed', tmdb_fetched_at = null, next_attempt_at = now(),
+                    updated_at = now()
+                from learnt where sync.film_id = learnt.film_id
             )
             insert into raw.film_aliases (kind, value, film_id)
             select 'tmdb', value, film_id from learnt order by value, film_id
@@ -312,9 +277,11 @@ def combine(
     if page is not None:
         for name in ("title", "original_title", "runtime_minutes", "imdb_id", "poster_url", "overview"):
             take(name, "page", getattr(page, name))
-        take("release_year", "page", page.release_year)
+        if page.release_year is not None:  # the site's year is part of the film's name there
+            values["release_year"], sources["release_year"] = page.release_year, "page"
         values["stated_average"], values["stated_ratings"] = page.average, page.ratings
-        if page.tmdb_media_type is not None and page.tmdb_id is not None:
+        is_better = page.is_tmdb_linked or current.tmdb_id is None
+        if page.tmdb_media_type is not None and page.tmdb_id is not None and is_better:
             values["tmdb_media_type"], values["tmdb_id"] = page.tmdb_media_type, page.tmdb_id
         if take("genres", "page", page.genres):
             genres = page.genres
@@ -325,6 +292,9 @@ def combine(
                 Credit(director.name, letterboxd_slug=director.slug) for director in page.directors
             )
     if title is not None:
+        values["tmdb_media_type"], values["tmdb_id"] = title.media_type, title.tmdb_id
+        if (values.get("release_year") or current.release_year) is None:
+            take("release_year", "tmdb", title.release_year)
         for name in ("original_title", "runtime_minutes", "imdb_id", "overview", "release_date"):
             take(name, "tmdb", getattr(title, name))
         take("poster_url", "tmdb", title.poster_path and POSTER_URL + title.poster_path)
@@ -361,6 +331,10 @@ def store_films(connection: psycopg.Connection, batch: Sequence[FetchedFilm]) ->
     with connection.transaction():
         open_incoming(connection)
         films = _follow_identities(connection, batch)
+        chosen = chosen_titles(connection, list(films))
+        films |= {film_id: _as_chosen(films[film_id], key) for film_id, key in chosen.items()}
+        keys = {film_id: _title_key(film) for film_id, film in films.items()}
+        forget_other_titles(connection, {film_id: key for film_id, key in keys.items() if key is not None})
         _store_payloads(connection, [film.title for film in films.values() if film.title is not None])
         current = _current_fields(connection, list(films))
         combined = {
@@ -370,15 +344,43 @@ def store_films(connection: psycopg.Connection, batch: Sequence[FetchedFilm]) ->
         }
         _store_fields(connection, {film_id: fields for film_id, (fields, _) in combined.items()})
         sets = {film_id: found for film_id, (_, found) in combined.items()}
-        _store_genres(connection, sets)
-        _store_countries(connection, sets)
-        _store_people(connection, sets)
+        store_sets(connection, sets)
         _store_outcomes(connection, films)
+        store_candidates(
+            connection,
+            {
+                film_id: film.candidates or ()
+                for film_id, film in films.items()
+                if film.error is None and film_id not in chosen
+            },
+        )
         resolve_failures(
             connection,
             "film",
             film_ids=[film_id for film_id, film in films.items() if film.error is None],
         )
+
+
+def _title_key(film: FetchedFilm) -> tuple[MediaType, int] | None:
+    """Which title the film is by what was fetched, where that is for certain."""
+    if film.title is not None:
+        return film.title.media_type, film.title.tmdb_id
+    page = film.page
+    if page is None or page.tmdb_media_type is None or page.tmdb_id is None or not page.is_tmdb_linked:
+        return None
+    return page.tmdb_media_type, page.tmdb_id
+
+
+def _as_chosen(film: FetchedFilm, key: tuple[MediaType | None, int | None]) -> FetchedFilm:
+    """What was fetched of a film whose title a person has settled, perhaps only meanwhile."""
+    media_type, tmdb_id = key
+    is_same = film.title is not None and (film.title.media_type, film.title.tmdb_id) == key
+    return replace(
+        film,
+        page=replace(film.page, tmdb_media_type=media_type, tmdb_id=tmdb_id) if film.page else None,
+        title=film.title if is_same else None,
+        candidates=None,
+    )
 
 
 def preview_films(
@@ -491,7 +493,7 @@ def _store_fields(connection: psycopg.Connection, films: dict[int, FilmFields]) 
           and ({", ".join(f"films.{name}" for name in _FIELD_TYPES)})
               is distinct from ({", ".join(f"new.{name}" for name in _FIELD_TYPES)})
         """,
-        [_jsonb(rows)],
+        [as_jsonb(rows)],
     )
     connection.execute(
         """
@@ -507,378 +509,67 @@ def _store_fields(connection: psycopg.Connection, films: dict[int, FilmFields]) 
     )
 
 
-def _store_genres(connection: psycopg.Connection, sets: dict[int, FilmSets]) -> None:
-    rows = [
-        {"film_id": film_id, "name": name}
-        for film_id, found in sets.items()
-        for name in dict.fromkeys(found.genres or ())
-    ]
-    replaced = [film_id for film_id, found in sets.items() if found.genres is not None]
-    parameters = {"rows": _jsonb(rows), "films": replaced}
-    connection.execute(
-        """
-        insert into raw.genres (name)
-        select distinct name from jsonb_to_recordset(%(rows)s) as new (name text)
-        where not exists (select from raw.genres as known where known.name = new.name)
-        order by name
-        on conflict (name) do nothing
-        """,
-        parameters,
-    )
-    connection.execute(
-        """
-        with new as (
-            select film_id, genre_id
-            from jsonb_to_recordset(%(rows)s) as row (film_id bigint, name text)
-            join raw.genres using (name)
-        ), gone as (
-            delete from raw.film_genres
-            where film_id = any(%(films)s) and (film_id, genre_id) not in (select film_id, genre_id from new)
-        )
-        insert into raw.film_genres (film_id, genre_id)
-        select film_id, genre_id from new order by 1, 2
-        on conflict do nothing
-        """,
-        parameters,
-    )
-
-
-def _store_countries(connection: psycopg.Connection, sets: dict[int, FilmSets]) -> None:
-    rows = [
-        {"film_id": film_id, "iso_code": country.iso_code or None, "name": country.name}
-        for film_id, found in sets.items()
-        for country in found.countries or ()
-    ]
-    replaced = [film_id for film_id, found in sets.items() if found.countries is not None]
-    parameters = {"rows": _jsonb(rows), "films": replaced}
-    connection.execute(
-        """
-        update raw.countries set iso_code = new.iso_code
-        from (select distinct on (name) name, iso_code
-              from jsonb_to_recordset(%(rows)s) as row (iso_code text, name text)
-              where iso_code is not null order by name, iso_code) as new
-        where countries.name = new.name and countries.iso_code is null
-          and not exists (select from raw.countries as other where other.iso_code = new.iso_code)
-        """,
-        parameters,
-    )
-    connection.execute(
-        """
-        insert into raw.countries (iso_code, name)
-        select distinct on (name) iso_code, name
-        from (select distinct on (coalesce(iso_code, name)) iso_code, name
-              from jsonb_to_recordset(%(rows)s) as row (iso_code text, name text)
-              order by coalesce(iso_code, name), name) as new
-        where not exists (
-            select from raw.countries as known
-            where known.name = new.name or known.iso_code = new.iso_code
-        )
-        order by name, iso_code
-        on conflict do nothing
-        """,
-        parameters,
-    )
-    connection.execute(
-        """
-        with new as (
-            select distinct film_id, coalesce(by_code.country_id, by_name.country_id) as country_id
-            from jsonb_to_recordset(%(rows)s) as row (film_id bigint, iso_code text, name text)
-            left join raw.countries as by_code on by_code.iso_code = row.iso_code
-            left join raw.countries as by_name on by_name.name = row.name
-        ), gone as (
-            delete from raw.film_countries
-            where film_id = any(%(films)s)
-              and (film_id, country_id) not in (select film_id, country_id from new)
-        )
-        insert into raw.film_countries (film_id, country_id)
-        select film_id, country_id from new order by 1, 2
-        on conflict do nothing
-        """,
-        parameters,
-    )
-
-
-def _store_people(connection: psycopg.Connection, sets: dict[int, FilmSets]) -> None:
-    rows = [
-        {"film_id": film_id, "role": role, "credit_order": order, **asdict(credit)}
-        for film_id, found in sets.items()
-        for role, credits in found.credits.items()
-        for order, credit in enumerate(credits)
-    ]
-    if not rows:
-        return
-    connection.execute(
-        """
-        create temporary table if not exists incoming_people (
-            film_id bigint, role text, credit_order smallint, name text, tmdb_person_id bigint,
-            letterboxd_slug text, profile_url text, character_name text, person_id bigint
-        ) on commit delete rows
-        """
-    )
-    connection.execute("delete from incoming_people")
-    connection.execute(
-        """
-        insert into incoming_people
-        select * from jsonb_to_recordset(%s) as row (
-            film_id bigint, role text, credit_order smallint, name text, tmdb_person_id bigint,
-            letterboxd_slug text, profile_url text, character_name text, person_id bigint
-        )
-        """,
-        [_jsonb(rows)],
-    )
-    # A person known from a page only is the TMDB person of the same film and name, or the same link.
-    connection.execute(
-        """
-        update incoming_people as new set letterboxd_slug = known.letterboxd_slug
-        from raw.film_people as part join raw.people as known using (person_id)
-        where part.film_id = new.film_id and part.role = new.role and lower(known.name) = lower(new.name)
-          and known.tmdb_person_id is null and new.tmdb_person_id is not null
-          and new.letterboxd_slug is null
-        """
-    )
-    connection.execute(
-        """
-        update raw.people set tmdb_person_id = new.tmdb_person_id, updated_at = now()
-        from (select distinct on (letterboxd_slug) letterboxd_slug, tmdb_person_id from incoming_people
-              where tmdb_person_id is not null and letterboxd_slug is not null
-              order by letterboxd_slug, tmdb_person_id) as new
-        where people.letterboxd_slug = new.letterboxd_slug and people.tmdb_person_id is null
-          and not exists (
-              select from raw.people as other where other.tmdb_person_id = new.tmdb_person_id
-          )
-        """
-    )
-    _find_people(connection)
-    connection.execute(
-        """
-        insert into raw.people (tmdb_person_id, letterboxd_slug, name, profile_url)
-        select tmdb_person_id,
-               -- Two people of one name in one film: the page's link can be only one's.
-               case when letterboxd_slug is not null and place = 1 and not exists (
-                   select from raw.people as other where other.letterboxd_slug = new.letterboxd_slug
-               ) then letterboxd_slug end,
-               name, profile_url
-        from (
-            select *, row_number() over (partition by letterboxd_slug order by tmdb_person_id) as place
-            from (
-                select distinct on (tmdb_person_id, coalesce(tmdb_person_id::text, letterboxd_slug, name))
-                    tmdb_person_id, letterboxd_slug, name, profile_url
-                from incoming_people where person_id is null
-                order by tmdb_person_id, coalesce(tmdb_person_id::text, letterboxd_slug, name),
-                         letterboxd_slug nulls last
-            ) as person
-        ) as new
-        order by tmdb_person_id, letterboxd_slug, name
-        """
-    )
-    _find_people(connection)
-    # Whoever was an actor first and directs now gets the page's link then: the order must not matter.
-    connection.execute(
-        """
-        update raw.people as known set letterboxd_slug = new.letterboxd_slug, updated_at = now()
-        from (select distinct on (letterboxd_slug) letterboxd_slug, person_id from incoming_people
-              where tmdb_person_id is not null and letterboxd_slug is not null
-              order by letterboxd_slug, tmdb_person_id) as new
-        where known.person_id = new.person_id and known.letterboxd_slug is null
-          and not exists (
-              select from raw.people as other where other.letterboxd_slug = new.letterboxd_slug
-          )
-        """
-    )
-    connection.execute(
-        """
-        update raw.people as known
-        set name = new.name, profile_url = coalesce(new.profile_url, known.profile_url), updated_at = now()
-        from (select distinct on (person_id) person_id, name, profile_url from incoming_people
-              order by person_id, profile_url nulls last, name) as new
-        where known.person_id = new.person_id
-          and (known.name, known.profile_url)
-              is distinct from (new.name, coalesce(new.profile_url, known.profile_url))
-        """
-    )
-    connection.execute(
-        """
-        with new as (
-            select distinct on (film_id, person_id, role)
-                film_id, person_id, role, credit_order, character_name
-            from incoming_people
-            order by film_id, person_id, role, credit_order
-        ), gone as (
-            delete from raw.film_people as known
-            using (select distinct film_id, role from incoming_people) as told
-            where known.film_id = told.film_id and known.role = told.role
-              and not exists (
-                  select from new
-                  where (new.film_id, new.person_id, new.role)
-                        = (known.film_id, known.person_id, known.role)
-              )
-        )
-        insert into raw.film_people as known (film_id, person_id, role, credit_order, character_name)
-        select film_id, person_id, role, credit_order, character_name from new
-        order by film_id, person_id, role
-        on conflict (film_id, person_id, role) do update
-        set credit_order = excluded.credit_order, character_name = excluded.character_name
-        where (known.credit_order, known.character_name)
-              is distinct from (excluded.credit_order, excluded.character_name)
-        """
-    )
-
-
-def _find_people(connection: psycopg.Connection) -> None:
-    """Give rows of `incoming_people` their person: by TMDB's id, else the page's link, else the name."""
-    for same in (
-        "known.tmdb_person_id = new.tmdb_person_id",
-        "new.tmdb_person_id is null and known.letterboxd_slug = new.letterboxd_slug",
-        "num_nonnulls(new.tmdb_person_id, new.letterboxd_slug) = 0 and known.name = new.name"
-        " and num_nonnulls(known.tmdb_person_id, known.letterboxd_slug) = 0",
-    ):
-        connection.execute(
-            f"""
-            update incoming_people as new set person_id = known.person_id
-            from raw.people as known where new.person_id is null and {same}
-            """
-        )
-
-
 def _store_outcomes(connection: psycopg.Connection, films: dict[int, FetchedFilm]) -> None:
+    """Move each film's state, and say when it is asked about next: after 1, 2, 4 … 30 days.
+
+    What may go away soon is tried again at once at first. A film that has its data, or a person's
+    word, keeps its state when it cannot be refreshed. ops.refuse_status_move knows the allowed moves.
+    """
     rows = [
         {
             "film_id": film_id,
+            "outcome": _outcome(film),
             "has_page": film.page is not None,
             "has_title": film.title is not None,
+            "matched_by": film.matched_by,
             "histogram_url": film.page.histogram_url if film.page else None,
             "error": str(film.error) if film.error else None,
-            "is_missing": isinstance(film.error, NotFoundError),
-            "is_retriable": film.error is not None and film.error.retriable,
+            "quick_attempts": QUICK_ATTEMPTS if film.error is not None and film.error.retriable else 1,
         }
         for film_id, film in films.items()
     ]
     connection.execute(
         """
         update ops.film_metadata_sync as sync
-        set status = case when new.error is null then 'fetched' when new.is_missing then 'not_found'
-                          else 'failed' end,
-            attempts = case when new.error is null then 0 else sync.attempts + 1 end,
+        set status = moved.status,
+            attempts = moved.attempts,
             next_attempt_at = case
-                when new.error is null then sync.next_attempt_at
-                when new.is_retriable and sync.attempts + 1 < %(quick)s then now()
-                else now() + least(30, power(2, greatest(0, sync.attempts + 1 - %(quick)s)))
-                             * interval '1 day' end,
+                when moved.attempts = 0 then sync.next_attempt_at
+                when moved.attempts < new.quick_attempts then now()
+                else now() + least(30, power(2, moved.attempts - new.quick_attempts)) * interval '1 day' end,
             page_fetched_at = case when new.has_page then now() else sync.page_fetched_at end,
             histogram_url = case when new.has_page then coalesce(new.histogram_url, sync.histogram_url)
                                  else sync.histogram_url end,
             tmdb_fetched_at = case when new.has_title then now() else sync.tmdb_fetched_at end,
-            tmdb_matched_by = case when new.has_title then 'page' else sync.tmdb_matched_by end,
+            tmdb_matched_by = case when sync.status = 'overridden' then 'person'
+                                   else coalesce(new.matched_by, sync.tmdb_matched_by) end,
             last_error = new.error,
             updated_at = now()
         from jsonb_to_recordset(%(rows)s) as new (
-            film_id bigint, has_page boolean, has_title boolean, histogram_url text, error text,
-            is_missing boolean, is_retriable boolean
+            film_id bigint, outcome text, has_page boolean, has_title boolean, matched_by text,
+            histogram_url text, error text, quick_attempts integer
         )
+        join ops.film_metadata_sync as before using (film_id)
+        cross join lateral (
+            select case when before.status = 'overridden' then before.status
+                        when before.status = 'fetched' and new.error is not null then before.status
+                        else new.outcome end as status
+        ) as kept
+        cross join lateral (
+            select kept.status,
+                   case when new.outcome = 'fetched' then 0
+                        when kept.status = before.status then before.attempts + 1
+                        else 1 end as attempts
+        ) as moved
         where sync.film_id = new.film_id
         """,
-        {"rows": _jsonb(rows), "quick": QUICK_ATTEMPTS},
+        {"rows": as_jsonb(rows)},
     )
 
 
-# -- histograms -------------------------------------------------------------------------------
-
-_COUNT_COLUMNS = tuple(f"count_{half_stars // 2}_{half_stars % 2 * 5}" for half_stars in range(1, 11))
-
-
-def histograms_due(connection: psycopg.Connection, cohort_id: int, max_age_days: float) -> list[DueHistogram]:
-    """The cohort's films whose histogram was never read or longer ago than that, oldest first."""
-    with connection.cursor(row_factory=class_row(DueHistogram)) as cursor:
-        return cursor.execute(
-            f"""
-            select film_id, histogram_url
-            from ({_COHORT_FILMS}) as seen
-            join ops.film_metadata_sync as sync using (film_id)
-            where histogram_url is not null
-              and coalesce(histogram_fetched_at < now() - make_interval(secs => %(seconds)s), true)
-            order by histogram_fetched_at nulls first, watchers_count desc, film_id
-            """,
-            {"cohort": cohort_id, "seconds": max_age_days * 86_400},
-        ).fetchall()
-
-
-def count_histograms(connection: psycopg.Connection, cohort_id: int) -> int:
-    """How many of the cohort's films had their histogram read."""
-    row = connection.execute(
-        f"""
-        select count(*) from ({_COHORT_FILMS}) as seen
-        join ops.film_metadata_sync using (film_id) where histogram_fetched_at is not null
-        """,
-        {"cohort": cohort_id},
-    ).fetchone()
-    assert row is not None
-    return int(row[0])
-
-
-def store_histograms(connection: psycopg.Connection, batch: Sequence[FetchedHistogram]) -> int:
-    """Store a batch in one transaction; returns how many films' counts were new or had changed.
-
-    A look that may be repeated with more luck is not remembered as one.
-    """
-    rows = [
-        {
-            "film_id": fetched.film_id,
-            **dict(zip(_COUNT_COLUMNS, fetched.histogram.counts, strict=True)),
-            "stated_ratings": fetched.histogram.ratings,
-            "stated_average": fetched.histogram.average,
-            "fans": fetched.histogram.fans,
-        }
-        for fetched in batch
-        if fetched.histogram is not None
-    ]
-    columns = [*_COUNT_COLUMNS, "stated_ratings", "stated_average", "fans"]
-    types = [*(f"{name} bigint" for name in _COUNT_COLUMNS), "stated_ratings bigint",
-             "stated_average numeric(4, 2)", "fans text"]  # fmt: skip
-    looked = [f.film_id for f in batch if f.error is None or not f.error.retriable]
-    with connection.transaction():
-        lock_films(connection)  # no film may be merged away meanwhile
-        changed = connection.execute(
-            f"""
-            insert into raw.film_histograms as known (film_id, source, {", ".join(columns)})
-            select film_id, 'letterboxd', {", ".join(columns)}
-            from jsonb_to_recordset(%s) as new (film_id bigint, {", ".join(types)})
-            where exists (select from raw.films where films.film_id = new.film_id)
-              and not exists (
-                  select from raw.film_histograms as same
-                  where same.film_id = new.film_id and same.source = 'letterboxd'
-                    and ({", ".join(f"same.{name}" for name in columns)})
-                        is not distinct from ({", ".join(f"new.{name}" for name in columns)})
-              )
-            order by film_id
-            on conflict (film_id, source) do update
-            set {", ".join(f"{name} = excluded.{name}" for name in columns)}, fetched_at = now()
-            """,
-            [_jsonb(rows)],
-        ).rowcount
-        connection.execute(
-            "update ops.film_metadata_sync set histogram_fetched_at = now() where film_id = any(%s)", [looked]
-        )
-        resolve_failures(connection, "histogram", film_ids=[f.film_id for f in batch if f.error is None])
-    return changed
-
-
-def preview_histograms(
-    connection: psycopg.Connection, film_ids: Sequence[int], limit: int = 10
-) -> tuple[HistogramPreview, ...]:
-    """Those of these films that most people rated."""
-    with connection.cursor(row_factory=class_row(HistogramPreview)) as cursor:
-        return tuple(
-            cursor.execute(
-                """
-                select title, release_year, film_histograms.stated_ratings, film_histograms.stated_average
-                from raw.film_histograms join raw.films using (film_id)
-                where film_id = any(%s) and source = 'letterboxd'
-                order by film_histograms.stated_ratings desc nulls last, film_id limit %s
-                """,
-                [list(film_ids), limit],
-            ).fetchall()
-        )
-
-
-def _jsonb(rows: list[dict[str, Any]]) -> Jsonb:
-    return Jsonb(rows, dumps=lambda value: json.dumps(value, default=str))
+def _outcome(film: FetchedFilm) -> Status:
+    if film.error is not None:
+        return "not_found" if isinstance(film.error, NotFoundError) else "failed"
+    if film.candidates is None:
+        return "fetched"
+    return "ambiguous" if film.candidates else "not_found"

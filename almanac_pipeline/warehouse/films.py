@@ -288,12 +288,14 @@ def _refresh_known(connection: psycopg.Connection) -> None:
             )
             order by incoming.film_id, incoming.position
         ), again as (
-            -- A renamed film often got a new title or another TMDB link: read its page again.
+            -- A renamed film often got a new title or another TMDB link: read its page again. One that
+            -- could not be matched is looked for again with what is known now.
             update ops.film_metadata_sync as sync
-            set status = 'pending', attempts = 0, next_attempt_at = now(), page_fetched_at = null,
-                updated_at = now()
+            set status = 'pending', attempts = 0, next_attempt_at = now(),
+                page_fetched_at = case when not is_renamed then page_fetched_at end, updated_at = now()
             from seen
-            where sync.film_id = seen.film_id and is_renamed and sync.status <> 'overridden'
+            where sync.film_id = seen.film_id and sync.status <> 'overridden'
+              and (is_renamed or sync.status in ('ambiguous', 'not_found'))
         )
         update raw.films as film
         set slug = case when is_renamed then seen.slug else film.slug end,
@@ -406,6 +408,14 @@ def _merge_films(connection: psycopg.Connection, keep: int, drop: int) -> None:
         """,
         "update raw.film_aliases set film_id = %(keep)s where film_id = %(drop)s",
         "update incoming set film_id = %(keep)s where film_id = %(drop)s",
+        # What a person said of either film holds for both.
+        """
+        select ops.choose_title(%(keep)s, other.tmdb_media_type, other.tmdb_id)
+        from raw.films as other
+        join ops.film_metadata_sync as state using (film_id)
+        join ops.film_metadata_sync as kept on kept.film_id = %(keep)s
+        where other.film_id = %(drop)s and state.status = 'overridden' and kept.status <> 'overridden'
+        """,
         """
         with dropped as (delete from raw.films where film_id = %(drop)s returning slug, uid, lid)
         update raw.films as film

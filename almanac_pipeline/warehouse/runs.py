@@ -15,7 +15,7 @@ from almanac_pipeline.errors import AlmanacError, ForgottenError, LayoutChangedE
 from almanac_pipeline.warehouse.connection import connect_to
 
 ScrapeSubject = Literal["members", "ratings", "likes", "diary", "watchlist", "feed", "import"]
-EnrichmentSubject = Literal["films", "histograms"]
+EnrichmentSubject = Literal["films", "people", "histograms", "maintenance"]
 MemberSubject = Literal["ratings", "likes", "diary", "watchlist"]
 
 # First keys of our advisory locks; the numbers are arbitrary but fixed, the second key is an id.
@@ -37,13 +37,19 @@ _COUNTS = {
         "rows_removed",
         "failures_count",
     ),
-    "enrichment": ("films_count", "requests_count", "cache_hits_count", "failures_count"),
+    "enrichment": (
+        "films_count",
+        "requests_count",
+        "cache_hits_count",
+        "failures_count",
+        "postponed_count",
+    ),
 }
 
 
 @dataclass(slots=True)
 class Run:
-    """A run under way. Its counts are written when it closes; one thread adds to them."""
+    """A run under way. Its counts are written with each `batch` and at the end; one thread adds to them."""
 
     kind: Literal["scrape", "enrichment"]
     run_id: int
@@ -57,6 +63,7 @@ class Run:
     rows_changed: int = 0
     rows_removed: int = 0
     failures_count: int = 0
+    postponed_count: int = 0
 
 
 @contextmanager
@@ -73,11 +80,30 @@ def scrape_run(
 
 @contextmanager
 def enrichment_run(
-    database_url: str, cohort_id: int, subject: EnrichmentSubject, dagster_run_id: str | None
+    database_url: str, cohort_id: int | None, subject: EnrichmentSubject, dagster_run_id: str | None
 ) -> Iterator[Run]:
-    """The same for ops.enrichment_runs."""
+    """The same for ops.enrichment_runs. Maintenance belongs to no cohort."""
     with _run(database_url, "enrichment", cohort_id, subject, dagster_run_id) as run:
         yield run
+
+
+@contextmanager
+def batch(connection: psycopg.Connection, run: Run, **counts: int) -> Iterator[None]:
+    """One transaction for what the block stores and for the run's counts, which grow by `counts`.
+
+    So the counts are those of what is stored at any moment, also of a run that is killed.
+    """
+    columns = SQL(", ").join(SQL("{0} = {0} + {1}").format(Identifier(n), c) for n, c in counts.items())
+    with connection.transaction():
+        yield
+        connection.execute(
+            SQL("update {} set {} where {} = %s").format(
+                Identifier("ops", f"{run.kind}_runs"), columns, Identifier(f"{run.kind}_run_id")
+            ),
+            [run.run_id],
+        )
+    for name, count in counts.items():
+        setattr(run, name, getattr(run, name) + count)
 
 
 @contextmanager
@@ -195,6 +221,16 @@ def _alert_about_layout(connection: psycopg.Connection, subject: str, error: Bas
     """A site that has changed its markup needs a person, whether one page shows it or a whole run."""
     if isinstance(error, (LayoutChangedError, LayoutDriftError)):
         connection.execute("select ops.raise_alert('layout', %s, %s)", [subject, str(error)])
+
+
+def count_postponed(connection: psycopg.Connection, dagster_run_id: str) -> int:
+    """How many films and histograms a Dagster run left to a later one, so that rankings need not wait."""
+    row = connection.execute(
+        "select coalesce(sum(postponed_count), 0) from ops.enrichment_runs where dagster_run_id = %s",
+        [dagster_run_id],
+    ).fetchone()
+    assert row is not None
+    return int(row[0])
 
 
 def unread_members(connection: psycopg.Connection, dagster_run_id: str) -> list[tuple[str, str]]:

@@ -21,6 +21,7 @@ WORLD = GeneratedWorld()
 EMPTY_FOR_NOW = {
     "ops.alerts",
     "ops.cohort_build_requests",
+    "ops.film_match_candidates",
     "ops.forgotten_members",
     "ops.imports",
     "ops.scrape_failures",

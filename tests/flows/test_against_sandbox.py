@@ -20,6 +20,7 @@ from almanac_pipeline.sandbox.options import GeneratedWorld, Markup, SandboxOpti
 from almanac_pipeline.sandbox.server import SandboxServer, build_world
 from almanac_pipeline.settings import Settings
 from almanac_pipeline.sources.pages.source import PagesSource
+from almanac_pipeline.sources.protocol import PageClass
 from almanac_pipeline.tmdb.client import TmdbClient
 from almanac_pipeline.warehouse.cohorts import create_cohort
 from tests.flows.conftest import Query
@@ -197,3 +198,43 @@ def test_a_spoilt_page_takes_nothing_away(
         server.clear_faults()
         assert call(sync_ratings).failures_count == 0
         assert opinions(query) == before
+
+
+def test_films_that_exports_have_named_are_found_at_tmdb_and_no_other(
+    opened: Callable[[SandboxServer], Any], query: Query, database_url: str
+) -> None:
+    """By title and year through TMDB's search: no page is read, and no series is taken for a film."""
+
+    class WithoutPages(PagesSource):
+        def permits(self, page_class: PageClass) -> bool:
+            return False
+
+    with site(films=300) as server:
+        run = opened(server)
+        run(sync_members)
+        run(sync_ratings)
+        with psycopg.connect(database_url) as connection:
+            connection.execute("update raw.films set slug = null")
+        settings = Settings(_env_file=None, letterboxd_url=server.url, http_workers=2)  # type: ignore[call-arg]
+        with PoliteClient.open(settings, database_url) as client:
+            tmdb = TmdbClient(client, server.tmdb_url, SecretStr("token"))
+            source = WithoutPages(client, server.url)
+            report = enrich_films(database_url, settings, source, tmdb, "circle")
+        assert "film" not in server.report()["by_kind"]
+        known = {film["uid"]: film for film in server.films()}
+    rows = query("select uid, tmdb_media_type, tmdb_id, overview is not null as is_read from raw.films")
+    assert report.due_count == len(rows) > 100
+    wrong = [
+        row
+        for row in rows
+        if row["tmdb_id"] is not None
+        and (row["tmdb_media_type"], row["tmdb_id"]) != ("movie", known[row["uid"]]["tmdb_id"])
+    ]
+    assert wrong == []
+    there = {
+        uid for uid, film in known.items() if film["tmdb_id"] is not None and film["media_type"] == "movie"
+    }
+    findable = [row for row in rows if row["uid"] in there]
+    found = [row for row in findable if row["tmdb_id"] is not None]
+    assert all(row["is_read"] for row in found)
+    assert len(found) >= 0.97 * len(findable)

@@ -17,14 +17,15 @@ from almanac_pipeline.errors import (
     LayoutChangedError,
     RetriableError,
 )
-from almanac_pipeline.flows.films import FilmsReport, enrich_films
+from almanac_pipeline.flows.films import Asking, Discovery, FilmsReport, discover, enrich_films
 from almanac_pipeline.flows.histograms import HistogramsReport, refresh_histograms
 from almanac_pipeline.flows.ratings import sync_ratings
 from almanac_pipeline.settings import Settings
-from almanac_pipeline.sources.records import MediaType, PersonLink
+from almanac_pipeline.sources.records import FilmPage, MediaType, PersonLink
 from almanac_pipeline.tmdb.client import TmdbAnswer
 from almanac_pipeline.tmdb.titles import TmdbCountry
-from almanac_pipeline.warehouse.enrichment import FilmFields, combine, learn_tmdb_ids
+from almanac_pipeline.warehouse import matches
+from almanac_pipeline.warehouse.enrichment import DueFilm, FilmFields, combine, learn_tmdb_ids
 from tests.flows.conftest import Query
 from tests.flows.world import World, film, film_page, histogram
 
@@ -50,6 +51,32 @@ class Tmdb:
             return TmdbAnswer(304, None, etag, self.max_age_seconds)
         payload = json.dumps(self.titles[media_type, tmdb_id])
         return TmdbAnswer(200, payload, f'"{tmdb_id}"', self.max_age_seconds)
+
+    def search(self, media_type: MediaType, text: str, year: int | None) -> str:
+        self.calls[f"search {media_type}", year or 0] += 1
+        if self.error is not None:
+            raise self.error
+        name = "title" if media_type == "movie" else "name"
+        found = [
+            document
+            for (kind, _), document in self.titles.items()
+            if kind == media_type and text.casefold() in document[name].casefold()
+            and (year is None or document.get("release_date", "").startswith(str(year)))
+        ]  # fmt: skip
+        return json.dumps({"results": found, "total_results": len(found)})
+
+    def find(self, imdb_id: str) -> str:
+        self.calls["find", int(imdb_id[2:])] += 1
+        found = [
+            document
+            for (kind, _), document in self.titles.items()
+            if kind == "movie" and document.get("external_ids", {}).get("imdb_id") == imdb_id
+        ]
+        return json.dumps({"movie_results": found, "tv_results": []})
+
+    def further_titles(self, media_type: MediaType, tmdb_id: int) -> str:
+        self.calls[f"further titles of a {media_type}", tmdb_id] += 1
+        return json.dumps({"titles": []})
 
 
 def title(tmdb_id: int, **changes: Any) -> dict[str, Any]:
@@ -348,6 +375,203 @@ def test_an_address_that_now_shows_another_film_is_a_missing_film(
 def test_the_preview_and_the_sources_survive_an_empty_run(enrich: Enrich) -> None:
     enrich()
     assert enrich().preview == ()
+
+
+# -- which title it is ------------------------------------------------------------------------
+
+
+def unlinked(world: World, slug: str, **changes: Any) -> None:
+    """Take the TMDB title from a film's page."""
+    page = world.film_pages[slug]
+    world.film_pages[slug] = replace(page, tmdb_media_type=None, tmdb_id=None, **changes)
+
+
+def match_of(query: Query, slug: str) -> tuple[object, ...]:
+    [row] = query(
+        """
+        select sync.status, tmdb_media_type, tmdb_id::int, tmdb_matched_by
+        from raw.films join ops.film_metadata_sync as sync using (film_id) where slug = %s
+        """,
+        slug,
+    )
+    return tuple(row.values())
+
+
+def film_due(**changes: Any) -> DueFilm:
+    """A film that nothing is known of but a name."""
+    nameless = DueFilm(
+        film_id=1, slug="film-1", uid=None, lid=None, title="Film 1", release_year=1951, imdb_id=None,
+        needs_page=False, tmdb_media_type=None, tmdb_id=None, matched_by=None, is_chosen=False,
+    )  # fmt: skip
+    return replace(nameless, **changes)
+
+
+def test_who_says_which_title_it_is_is_believed_in_one_order() -> None:
+    titles = {
+        ("movie", 5): title(5, external_ids={"imdb_id": "tt0000001"}),
+        ("movie", 6): title(6, title="Film 1", release_date="1951-05-01", vote_count=90),
+    }
+    linked = film_page(film(1))
+    attributes = replace(linked, is_tmdb_linked=False)
+    silent = replace(linked, tmdb_media_type=None, tmdb_id=None)
+    bare = replace(silent, imdb_id=None)
+    by_feed = {"tmdb_media_type": "tv", "tmdb_id": 7, "matched_by": "feed"}
+    by_search = {**by_feed, "matched_by": "search"}
+    cases: list[tuple[str, dict[str, Any], FilmPage | None, object, int]] = [
+        ("a person before the page", {"is_chosen": True, **by_feed}, linked, ("tv", 7), 0),
+        ("a person's no before the page", {"is_chosen": True}, linked, None, 0),
+        ("the page's link before the feed", by_feed, linked, ("movie", 1001), 0),
+        ("the feed before the page's attributes", by_feed, attributes, ("tv", 7), 0),
+        ("the attributes before an earlier search", by_search, attributes, ("movie", 1001), 0),
+        ("an earlier search before a new one", by_search, bare, ("tv", 7), 0),
+        ("attributes before the IMDb id", {}, attributes, ("movie", 1001), 0),
+        ("the IMDb id before a search", {}, silent, ("movie", 5), 1),
+        ("a search at last", {}, bare, ("movie", 6), 1),
+        ("a search without a page", {}, None, ("movie", 6), 1),
+        ("an IMDb id that TMDB does not know", {"imdb_id": "tt0000009"}, None, ("movie", 6), 2),
+    ]
+    for name, known, page, expected, requests in cases:
+        asking = Asking(Tmdb(titles))
+        assert discover(film_due(**known), page, asking).key == expected, name
+        assert asking.requests_count == requests, name
+
+
+def test_an_imdb_id_of_a_series_finds_the_series_and_one_of_two_films_decides_nothing() -> None:
+    @dataclass
+    class Finding(Tmdb):
+        found: dict[str, Any] = field(default_factory=dict)
+
+        def find(self, imdb_id: str) -> str:
+            return json.dumps(self.found)
+
+    tmdb = Finding()
+    series = {"id": 9, "name": "Film 1", "first_air_date": "1951-01-01"}
+    tmdb.found = {"movie_results": [], "tv_results": [series], "person_results": [{"id": 1}]}
+    assert discover(film_due(imdb_id="tt1"), None, Asking(tmdb)).key == ("tv", 9)
+    tmdb.found = {"movie_results": [title(1), title(2)], "tv_results": [series]}
+    assert discover(film_due(imdb_id="tt1"), None, Asking(tmdb)) == Discovery(candidates=())
+
+
+def test_a_film_whose_page_names_no_title_is_searched_for(
+    enrich: Enrich, tmdb: Tmdb, world: World, query: Query
+) -> None:
+    unlinked(world, "film-1", imdb_id=None)
+    unlinked(world, "film-2")
+    tmdb.titles["movie", 70] = title(70, title="Film 1", release_date="1951-01-02", vote_count=500)
+    tmdb.titles["movie", 71] = title(71, title="Other", external_ids={"imdb_id": "tt0000002"})
+    tmdb.titles["tv", 70] = {"id": 70, "name": "Film 1", "first_air_date": "1951-01-02"}
+    report = enrich()
+    assert (report.fetched_count, report.tmdb_count, report.ambiguous_count) == (9, 9, 0)
+    assert match_of(query, "film-1") == ("fetched", "movie", 70, "search")
+    assert match_of(query, "film-2") == ("fetched", "movie", 71, "imdb")
+    assert match_of(query, "film-3") == ("fetched", "movie", 1003, "page")
+    assert enrich().due_count == 0
+
+
+def test_films_that_only_an_export_has_named_are_found_without_any_page(
+    enrich: Enrich, tmdb: Tmdb, world: World, query: Query, database_url: str
+) -> None:
+    world.permitted -= {"film"}
+    with psycopg.connect(database_url) as connection:
+        connection.execute("update raw.films set slug = null")
+    for number in range(1, 10):
+        tmdb.titles["movie", 1000 + number] |= {
+            "title": f"Film {number}", "release_date": f"{1950 + number}-06-01", "vote_count": 100
+        }  # fmt: skip
+    report = enrich()
+    assert (report.due_count, report.fetched_count, report.tmdb_count) == (9, 9, 9)
+    assert report.requests_count == 18
+    assert world.total_calls() == 0
+    row = one(query, "select overview, tmdb_id from raw.films where lid = 'L1'")
+    assert row == {"overview": "Things happen.", "tmdb_id": 1001}
+    assert enrich().due_count == 0
+
+
+def test_what_is_uncertain_waits_for_a_person_and_is_asked_again_later(
+    enrich: Enrich, tmdb: Tmdb, world: World, query: Query, database_url: str
+) -> None:
+    for slug in ("film-1", "film-2"):
+        unlinked(world, slug, imdb_id=None)
+    for number in (70, 71):
+        tmdb.titles["movie", number] = title(number, title="Film 1", release_date="1951-01-02")
+    report = enrich()
+    assert (report.ambiguous_count, report.not_found_count, report.failures_count) == (1, 1, 0)
+    assert "almanac films match list" in report.notes[0]
+    assert match_of(query, "film-1") == ("ambiguous", None, None, None)
+    assert match_of(query, "film-2") == ("not_found", None, None, None)
+    # Their pages are stored all the same, and nobody calls that a failure.
+    assert one(query, FILM_1)["runtime_minutes"] == 100
+    assert query("select * from ops.scrape_failures") == []
+    assert enrich().due_count == 0
+    for _ in range(2):
+        with psycopg.connect(database_url) as connection:
+            connection.execute("update ops.film_metadata_sync set next_attempt_at = now()")
+        report = enrich()
+        assert (report.due_count, report.ambiguous_count, report.not_found_count) == (2, 1, 1)
+    with psycopg.connect(database_url) as connection:
+        film_id = matches.find_film(connection, "film-1")
+        matches.choose(connection, film_id, "movie", 71)
+        matches.skip(connection, matches.find_film(connection, "film-2"))
+    report = enrich()
+    assert (report.due_count, report.tmdb_count) == (1, 1)
+    assert match_of(query, "film-1") == ("overridden", "movie", 71, "person")
+    assert match_of(query, "film-2") == ("overridden", None, None, "person")
+    assert one(query, FILM_1)["overview"] == "Things happen."
+    assert enrich().due_count == 0
+
+
+def test_a_chosen_title_is_fetched_though_the_page_is_gone(
+    enrich: Enrich, tmdb: Tmdb, world: World, query: Query, database_url: str
+) -> None:
+    del world.film_pages["film-1"]
+    enrich()
+    with psycopg.connect(database_url) as connection:
+        matches.choose(connection, matches.find_film(connection, "film-1"), "movie", 1002)
+    enrich()
+    assert match_of(query, "film-1") == ("overridden", "movie", 1002, "person")
+    assert one(query, FILM_1)["overview"] == "Things happen."
+    assert enrich().due_count == 0
+
+
+def test_a_title_that_tmdb_does_not_have_leaves_the_choice_and_is_not_asked_for_for_ever(
+    enrich: Enrich, tmdb: Tmdb, query: Query, database_url: str
+) -> None:
+    enrich()
+    with psycopg.connect(database_url) as connection:
+        film_id = matches.find_film(connection, "film-1")
+        matches.choose(connection, film_id, "movie", 999)
+    enrich()
+    with psycopg.connect(database_url) as connection:
+        found = matches.matched_film(connection, film_id)
+    assert (found.status, found.tmdb_id, found.is_unknown_to_tmdb) == ("overridden", 999, True)
+    assert enrich().due_count == 0
+
+
+def test_a_choice_made_while_the_film_is_read_stands(
+    enrich: Enrich, world: World, query: Query, database_url: str
+) -> None:
+    def choose(kind: str, key: str, page: int) -> None:
+        if key == "film-1":
+            with psycopg.connect(database_url) as connection:
+                matches.choose(connection, matches.find_film(connection, "film-1"), "movie", 1009)
+
+    world.on_call = choose
+    enrich()
+    world.on_call = lambda kind, key, page: None
+    assert match_of(query, "film-1") == ("overridden", "movie", 1009, "person")
+    assert one(query, FILM_1)["overview"] is None
+    enrich()
+    assert one(query, FILM_1)["overview"] == "Things happen."
+
+
+def test_a_film_read_without_a_token_is_searched_for_once_there_is_one(
+    enrich: Enrich, tmdb: Tmdb, world: World, query: Query
+) -> None:
+    unlinked(world, "film-1", imdb_id=None)
+    enrich(use_tmdb=False)
+    assert match_of(query, "film-1") == ("fetched", None, None, None)
+    enrich()
+    assert match_of(query, "film-1") == ("not_found", None, None, None)
 
 
 # -- how page and TMDB are combined -----------------------------------------------------------

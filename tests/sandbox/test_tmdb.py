@@ -132,6 +132,21 @@ def test_a_search_puts_the_exact_title_first_and_may_ask_for_a_year(tmdb: Tmdb, 
     assert read(ask(tmdb, "search/tv", query=series.title.upper()))["results"][0]["name"] == series.title
 
 
+def test_a_search_looks_into_every_name_of_a_title_in_any_script() -> None:
+    world = generate(SMALL)
+    film = pick(world, "movie")
+    film.title, film.original_title, film.other_titles = "The Mirror's Edge", "Зеркало", ("Zérkalo",)
+    tmdb = Tmdb(world, SandboxOptions())
+    for query in ("mirrors edge", "Edge mirrors", "зеркало", "ZERKALO"):
+        found = read(ask(tmdb, "search/movie", query=query))
+        assert [result["id"] for result in found["results"]] == [film.tmdb_id], query
+    assert read(ask(tmdb, "search/movie", query="mirror zerkalo"))["results"] == []
+    names = read(ask(tmdb, f"movie/{film.tmdb_id}/alternative_titles"))
+    assert [name["title"] for name in names["titles"]] == ["Zérkalo"]
+    series = pick(world, "tv")
+    assert read(ask(tmdb, f"tv/{series.tmdb_id}/alternative_titles"))["results"] == []
+
+
 def test_a_search_comes_in_pages_of_twenty(tmdb: Tmdb) -> None:
     first = read(ask(tmdb, "search/movie", query="the"))
     second = read(ask(tmdb, "search/movie", query="the", page="2"))

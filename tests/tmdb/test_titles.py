@@ -11,7 +11,17 @@ import pytest
 
 from almanac_pipeline.errors import LayoutChangedError, NotFoundError
 from almanac_pipeline.sources.records import MediaType
-from almanac_pipeline.tmdb.titles import TmdbCountry, TmdbTitle, parse_title
+from almanac_pipeline.tmdb.matching import Wanted, decided, rank
+from almanac_pipeline.tmdb.titles import (
+    TitleSummaries,
+    TitleSummary,
+    TmdbCountry,
+    TmdbTitle,
+    parse_find,
+    parse_further_titles,
+    parse_search,
+    parse_title,
+)
 
 
 def movie(**given: Any) -> TmdbTitle:
@@ -154,6 +164,88 @@ def test_text_that_the_database_cannot_hold_is_cleaned() -> None:
 def test_what_is_no_title_is_refused_by_name(payload: str, media_type: MediaType, reason: str) -> None:
     with pytest.raises(LayoutChangedError, match=reason):
         parse_title(payload, media_type)
+
+
+def test_results_without_an_id_or_name_are_left_out_and_blank_dates_are_unknown() -> None:
+    results = [
+        {"id": 1, "title": "A Film", "release_date": "", "vote_count": "3"},
+        {"id": 2, "title": "Another", "original_title": "Ein anderer", "release_date": "1999-04-01",
+         "vote_count": 3},
+        {"id": 3, "name": "A Series"},
+        {"title": "No id"},
+        None,
+    ]  # fmt: skip
+    found = parse_search(json.dumps({"results": results, "total_results": 40}), "movie")
+    assert found == TitleSummaries(
+        (TitleSummary("movie", 1, "A Film"), TitleSummary("movie", 2, "Another", "Ein anderer", 1999, 3)), 40
+    )
+    assert parse_search('{"results": []}', "movie") == TitleSummaries((), 0)
+
+
+def test_an_imdb_id_leads_to_films_before_series_and_never_to_people_or_episodes() -> None:
+    found = parse_find(
+        json.dumps(
+            {
+                "tv_results": [{"id": 2, "name": "A Series", "first_air_date": "2001-01-01"}],
+                "movie_results": [{"id": 1, "title": "A Film"}],
+                "person_results": [{"id": 3, "name": "Person"}],
+                "tv_episode_results": [{"id": 4, "name": "Episode"}],
+            }
+        )
+    )
+    assert found == (TitleSummary("movie", 1, "A Film"), TitleSummary("tv", 2, "A Series", None, 2001))
+
+
+def test_further_titles_are_read_of_films_and_of_series() -> None:
+    names = [{"title": "Zerkalo"}, {"title": "Zerkalo"}, {"title": ""}, {"iso_3166_1": "RU"}]
+    assert parse_further_titles(json.dumps({"titles": names})) == ("Zerkalo",)
+    assert parse_further_titles(json.dumps({"results": names})) == ("Zerkalo",)
+
+
+@pytest.mark.parametrize("payload", ["", "[]", "<html></html>", "{}", '{"status_code": 25}'])
+def test_what_is_no_list_of_titles_is_refused_by_name(payload: str) -> None:
+    for parse in (lambda text: parse_search(text, "movie"), parse_find, parse_further_titles):
+        with pytest.raises(LayoutChangedError, match="TMDB's answer"):
+            parse(payload)
+        with pytest.raises(NotFoundError):
+            parse('{"status_code": 34}')
+
+
+@pytest.mark.shared
+def test_every_saved_search_and_look_up_loads(shared_dir: Path) -> None:
+    folder = shared_dir / "fixtures/tmdb"
+    found = {
+        file.name: parse_search(saved(file), "tv" if "search_tv" in file.name else "movie")
+        for file in sorted(folder.rglob("search_*.json"))
+    }
+    assert len(found) == 6
+    assert all(answer.titles and answer.total_count >= len(answer.titles) for answer in found.values())
+    [unannounced] = found["search_tv_unannounced_200.json"].titles
+    assert (unannounced.release_year, unannounced.vote_count) == (None, 0)
+    assert unannounced.original_title != unannounced.title
+    [taken] = parse_find(saved(folder / "recorded-2017-flexget/find_tt0936501.json"))
+    assert (taken.tmdb_id, taken.title, taken.release_year) == (8681, "Taken", 2008)
+
+
+@pytest.mark.shared
+def test_saved_searches_of_2017_are_decided_as_they_were_meant(shared_dir: Path) -> None:
+    folder = shared_dir / "fixtures/tmdb/recorded-2017-flexget"
+    matrix = parse_search(saved(folder / "search_movie_the-matrix.json"), "movie").titles
+    assert len(matrix) == 20
+    for wanted, expected in (
+        (Wanted("Matrix, The", 1999), 603),
+        (Wanted("the matrix", None), 603),
+        (Wanted("The Matrix Reloaded", 2003), 604),
+        (Wanted("The Matrix", 2021), None),
+        (Wanted("The Matrix Resurrections", 2021), None),
+    ):
+        taken = decided(rank(wanted, matrix))
+        assert (taken and taken.title.tmdb_id) == expected, wanted
+    # Found under its Russian name, which the answer does not have.
+    mirrors = parse_search(saved(next(folder.glob("search_movie_-D0*"))), "movie").titles
+    assert decided(rank(Wanted("Зеркала", 2008), mirrors)) is None
+    key = (mirrors[0].media_type, mirrors[0].tmdb_id)
+    assert decided(rank(Wanted("Зеркала", 2008), mirrors, {key: ("Зеркала",)})) is not None
 
 
 SAVED: dict[str, tuple[MediaType, str, int]] = {

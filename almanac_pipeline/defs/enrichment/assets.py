@@ -3,11 +3,15 @@
 import dagster as dg
 
 from almanac_pipeline.defs.ingestion.assets import likes, ratings
+from almanac_pipeline.defs.jobs import patience_seconds
 from almanac_pipeline.defs.metadata import records_table, report_metadata
 from almanac_pipeline.defs.resources import Almanac, final_errors
 from almanac_pipeline.flows.films import enrich_films
 from almanac_pipeline.flows.histograms import refresh_histograms
 from almanac_pipeline.partitions import cohorts
+from almanac_pipeline.warehouse.cohorts import get_cohort
+from almanac_pipeline.warehouse.connection import connect_to
+from almanac_pipeline.warehouse.upkeep import HISTOGRAM_FIELDS, PAGE_FIELDS, Field, coverage
 
 COMMON = {
     "partitions_def": cohorts,
@@ -33,7 +37,13 @@ def film_metadata(context: dg.AssetExecutionContext, almanac: Almanac) -> dg.Mat
         almanac.tmdb(context.run.run_id) as tmdb,
     ):
         report = enrich_films(
-            almanac.database_url, almanac.settings, source, tmdb, context.partition_key, context.run.run_id
+            almanac.database_url,
+            almanac.settings,
+            source,
+            tmdb,
+            context.partition_key,
+            context.run.run_id,
+            patience_seconds=patience_seconds(context.run.job_name),
         )
     for note in report.notes:
         context.log.warning(note)
@@ -48,6 +58,7 @@ def film_metadata(context: dg.AssetExecutionContext, almanac: Almanac) -> dg.Mat
         metadata=report_metadata(
             report, summary, latest_films=records_table(report.preview), failures=list(report.failures)
         )
+        | coverage_shares(almanac, context.partition_key, PAGE_FIELDS)
     )
 
 
@@ -61,7 +72,12 @@ def film_metadata(context: dg.AssetExecutionContext, almanac: Almanac) -> dg.Mat
 def film_histograms(context: dg.AssetExecutionContext, almanac: Almanac) -> dg.MaterializeResult:
     with final_errors(), almanac.pages(context.run.run_id) as source:
         report = refresh_histograms(
-            almanac.database_url, almanac.settings, source, context.partition_key, context.run.run_id
+            almanac.database_url,
+            almanac.settings,
+            source,
+            context.partition_key,
+            context.run.run_id,
+            patience_seconds=patience_seconds(context.run.job_name),
         )
     read = report.due_count - report.failures_count
     summary = "; ".join(
@@ -75,7 +91,15 @@ def film_histograms(context: dg.AssetExecutionContext, almanac: Almanac) -> dg.M
         metadata=report_metadata(
             report, summary, latest_histograms=records_table(report.preview), failures=list(report.failures)
         )
+        | coverage_shares(almanac, context.partition_key, HISTOGRAM_FIELDS)
     )
+
+
+def coverage_shares(almanac: Almanac, cohort: str, fields: tuple[Field, ...]) -> dict[str, float]:
+    """The share of the cohort's films that have each field, 0 to 1, as numbers that Dagster plots."""
+    with connect_to(almanac.database_url) as connection:
+        found = coverage(connection, get_cohort(connection, cohort).cohort_id)
+    return {f"coverage_{field}": round(found.share(field), 4) for field in fields}
 
 
 def _share(done: int, due: int) -> str:

@@ -39,50 +39,46 @@ members as (
     select distinct user_id from {{ ref('int_current_members') }}
 ),
 
-from_letterboxd as (
+-- What each source says of a film, on the scale of stars.
+said as (
     select
-        cohort_films.cohort_id,
-        cohort_films.film_id,
-        (histograms.stars / histograms.ratings_count)::double precision as global_average,
-        histograms.ratings_count::bigint as global_ratings,
-        'letterboxd' as global_source
-    from cohort_films
-    inner join sources on cohort_films.cohort_id = sources.cohort_id and sources.global_source = 'letterboxd'
-    inner join histograms on cohort_films.film_id = histograms.film_id and histograms.ratings_count > 0
-),
-
-from_tmdb as (
+        film_id,
+        'letterboxd' as global_source,
+        (stars / ratings_count)::double precision as global_average,
+        ratings_count::bigint as global_ratings
+    from histograms
+    where ratings_count > 0
+    union all
     select
-        cohort_films.cohort_id,
-        cohort_films.film_id,
-        (films.tmdb_vote_average / 2)::double precision as global_average,
-        films.tmdb_vote_count::bigint as global_ratings,
-        'tmdb' as global_source
-    from cohort_films
-    inner join sources on cohort_films.cohort_id = sources.cohort_id and sources.global_source = 'tmdb'
-    inner join films on cohort_films.film_id = films.film_id and films.tmdb_vote_count > 0
-),
-
-from_members as (
+        film_id,
+        'tmdb' as global_source,
+        (tmdb_vote_average / 2)::double precision as global_average,
+        tmdb_vote_count::bigint as global_ratings
+    from films
+    where tmdb_vote_count > 0 and tmdb_vote_average is not null
+    union all
     select
-        cohort_films.cohort_id,
-        cohort_films.film_id,
+        ratings.film_id,
+        'members' as global_source,
         avg(ratings.rating)::double precision as global_average,
-        count(*) as global_ratings,
-        'members' as global_source
-    from cohort_films
-    inner join sources on cohort_films.cohort_id = sources.cohort_id and sources.global_source = 'members'
-    inner join ratings on cohort_films.film_id = ratings.film_id
+        count(*) as global_ratings
+    from ratings
     inner join members on ratings.user_id = members.user_id
-    group by cohort_films.cohort_id, cohort_films.film_id
+    -- The pool of everybody's ratings is large: it is added up only where somebody is compared with it.
+    where 'members' in (select sources.global_source from sources)
+    group by ratings.film_id
 ),
 
 final as (
-    select * from from_letterboxd
-    union all
-    select * from from_tmdb
-    union all
-    select * from from_members
+    select
+        cohort_films.cohort_id,
+        cohort_films.film_id,
+        said.global_average,
+        said.global_ratings,
+        said.global_source
+    from cohort_films
+    inner join sources on cohort_films.cohort_id = sources.cohort_id
+    inner join said on cohort_films.film_id = said.film_id and sources.global_source = said.global_source
 )
 
 select * from final

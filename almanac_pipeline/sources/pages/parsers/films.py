@@ -53,7 +53,7 @@ def film_of(document: Document) -> FilmPage:
     if slug is None or not title:
         raise LayoutChangedError("the film's page has no title or no address")
     uid, lid = _ids(tree, slug)
-    media_type, tmdb_id = _tmdb(tree)
+    media_type, tmdb_id, is_tmdb_linked = _tmdb(tree)
     average, ratings = _rating(tree, schema)
     details = "#tab-details, #tab-panel-details"
     return FilmPage(
@@ -79,6 +79,7 @@ def film_of(document: Document) -> FilmPage:
         poster_url=text_of(schema.get("image")),
         histogram_url=_histogram_url(tree),
         overview=_overview(tree),
+        is_tmdb_linked=is_tmdb_linked,
     )
 
 
@@ -168,18 +169,18 @@ def _ids(tree: LexborHTMLParser, slug: str) -> tuple[str | None, str | None]:
     return uid, lid
 
 
-def _tmdb(tree: LexborHTMLParser) -> tuple[MediaType | None, int | None]:
-    """The button's link first: for TV the body claims to be a movie with an empty id."""
+def _tmdb(tree: LexborHTMLParser) -> tuple[MediaType | None, int | None, bool]:
+    """The title, and whether a link names it. For TV the body claims to be a movie with an empty id."""
     for selector in ('a[data-track-action="TMDB" i]', "p.text-footer a[href]"):
         for node in tree.css(selector):
             match = _TMDB_LINK.search(node.attributes.get("href") or "")
             if match:
-                return cast(MediaType, match[1]), int(match[2])
+                return cast(MediaType, match[1]), int(match[2]), True
     attributes = tree.body.attributes if tree.body is not None else {}
     media_type, tmdb_id = attributes.get("data-tmdb-type"), int_of(attributes.get("data-tmdb-id"))
     if media_type in ("movie", "tv") and tmdb_id is not None:
-        return cast(MediaType, media_type), tmdb_id
-    return None, None
+        return cast(MediaType, media_type), tmdb_id, False
+    return None, None, False
 
 
 def _imdb_id(tree: LexborHTMLParser) -> str | None:
