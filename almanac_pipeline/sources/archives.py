@@ -67,14 +67,16 @@ class Archive:
                 continue  # a month 0 or a day 31 of February
         return max(stamps, default=None)
 
-    def read(self, path: str) -> bytes:
+    def read(self, path: str, called: str) -> bytes:
         """The bytes of one file. What is unpacked is counted, whatever the archive states.
+
+        Messages say `called` in place of the path, which may name somebody.
 
         Raises:
             ImportFileError: it is damaged, or too large.
         """
         chunks = []
-        with _saying_what_is_damaged(path), self._archive.open(self._entries[path]) as file:
+        with _saying_what_is_damaged(called), self._archive.open(self._entries[path]) as file:
             while chunk := file.read(CHUNK_BYTES):
                 self._left -= len(chunk)
                 if self._left < 0:
@@ -126,11 +128,14 @@ def _check_end(body: bytes) -> None:
 
 
 def _check_sizes(entries: list[zipfile.ZipInfo], max_bytes: int) -> None:
-    unpacked, packed = sum(i.file_size for i in entries), sum(i.compress_size for i in entries)
-    if unpacked > max_bytes:
+    sizes = [(info.file_size, info.compress_size) for info in entries]
+    total = sum(unpacked for unpacked, _ in sizes), sum(packed for _, packed in sizes)
+    if total[0] > max_bytes:
         raise _too_large()
-    if unpacked > RATIO_COUNTS_FROM_BYTES and unpacked > MAX_RATIO * packed:
-        raise _hostile(f"it unpacks to more than {MAX_RATIO} times its size")
+    # Each on its own too, or a file that packs badly would hide one that packs too well.
+    for unpacked, packed in (total, *sizes):
+        if unpacked > RATIO_COUNTS_FROM_BYTES and unpacked > MAX_RATIO * packed:
+            raise _hostile(f"it unpacks to more than {MAX_RATIO} times its size")
 
 
 def _check_entry(info: zipfile.ZipInfo) -> None:

@@ -2,21 +2,23 @@
 
 What is read: ratings, watched, likes/films, diary, watchlist, lists; of reviews only that there is
 one; of profile.csv only the user name, the join date and the favourites. All else is never looked
-at, and `deleted/` and `orphaned/` are ignored. A message never repeats a cell: it may be private.
+at, and `deleted/` and `orphaned/` are ignored. A message never repeats a cell, nor what a list's file
+is called: they may be private.
 The safe opening of the ZIP is in `archives`, what the rows change in `flows.imports`.
 """
 
 from __future__ import annotations
 
 import csv
+import hashlib
 import io
 import re
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
-from itertools import count as count_from
+from itertools import islice
 from operator import itemgetter
 from pathlib import PurePosixPath
 from typing import Literal, NoReturn
@@ -51,7 +53,7 @@ class ExportViewing:
     """A row of diary.csv: the rating is the one given at that viewing."""
 
     key: str
-    """The entry's short id; where there is none, title, year and day."""
+    """The entry's short id; where there is none, a hash of title, year and day."""
     title: str
     release_year: int | None
     film: ExportFilm | None
@@ -68,7 +70,7 @@ class ExportList:
     """A list that the member made, in its order."""
 
     key: str
-    """The list's short id, else its slug."""
+    """The list's short id or slug; where its link has none, a hash of what its file is called."""
     name: str
     published_on: date | None
     films: tuple[ExportFilm, ...]
@@ -105,6 +107,13 @@ LIST_COLUMNS = ("Date", "Name", "URL")
 LIST_ENTRY_COLUMNS = ("Name", "Year", "URL")
 LIST_BANNER = "letterboxd list export v"
 
+MAX_NAME_CHARACTERS = 500
+"""Of a film or a list: more than any has, and few enough to be found by an index."""
+MAX_CELL_CHARACTERS = 500_000
+"""Of a review, say, which is read only to be dropped."""
+MAX_COMMAS_PER_ROW = 100_000
+"""Those inside of cells count: each may be one more cell in memory."""
+
 # By these a folder of the ZIP is known to be the root of an export.
 _ROOT_FILES = {
     "ratings.csv", "watched.csv", "diary.csv", "watchlist.csv", "profile.csv", "reviews.csv", "comments.csv",
@@ -113,7 +122,7 @@ _OTHER_FOLDERS = {"deleted", "orphaned", "likes", "lists", "__macosx"}
 
 _FILM_LINK = re.compile(
     r"(?:(?i:https?://)?(?i:www\.)?(?i:boxd\.it)/(?P<lid>[A-Za-z0-9]{1,20})"
-    r"|(?i:https?://)?(?i:www\.)?(?i:letterboxd\.com)/(?:[\w-]+/)?film/(?P<slug>[\w:-]+)(?:/\d+)?)/?",
+    r"|(?i:https?://)?(?i:www\.)?(?i:letterboxd\.com)/(?:[\w-]+/)?film/(?P<slug>[\w:-]{1,300})(?:/\d+)?)/?",
     re.ASCII,
 )
 _LIST_LINK = re.compile(
@@ -138,6 +147,8 @@ def parse_export(body: bytes, file_name: str = "", *, max_bytes: int) -> Export:
         ImportFileError: the ZIP or a file in it cannot be read; the message names file and row. It
             names neither the ZIP nor the member.
     """
+    # The limit is the whole process's; nobody else reads CSV from strangers.
+    csv.field_size_limit(MAX_CELL_CHARACTERS)
     with open_archive(body, max_bytes=max_bytes) as archive:
         return _Reader(archive, file_name).read()
 
@@ -210,9 +221,8 @@ class _Reader:
                 if rating is None:
                     _refuse(name, row, "there is no rating")
             lid, slug = _film_link(name, row, link)
-            film = ExportFilm(
-                lid, slug, title.strip() or None, self._year(name, row, year), recorded_on, rating
-            )
+            named = _name(name, row, title) or None
+            film = ExportFilm(lid, slug, named, self._year(name, row, year), recorded_on, rating)
             known = films.get(film.identity)
             if known is None or (known.recorded_on or date.min) <= (recorded_on or date.min):
                 films[film.identity] = film
@@ -230,10 +240,11 @@ class _Reader:
         for film in by_identity.values():
             by_name[film.title, film.release_year].append(film)
         viewings: dict[str, ExportViewing] = {}
+        same_day: Counter[tuple[str, int | None, date | None]] = Counter()
         count = 0
         for row, (day, cell, year_cell, link_cell, stars, again, watched) in self._table(name, DIARY_COLUMNS):
             count += 1
-            title, year = cell.strip(), self._year(name, row, year_cell)
+            title, year = _name(name, row, cell), self._year(name, row, year_cell)
             if not title:
                 _refuse(name, row, "there is no film's name")
             watched_on, logged_on = self._date(name, row, watched), self._recorded_on(name, row, day)
@@ -244,8 +255,9 @@ class _Reader:
                 key = link.identity
             else:
                 # The nth viewing of a day is known by being the nth.
-                same_day = f"{title} ({year or ''}) {watched_on or ''}"
-                key = next(k for n in count_from(1) if (k := f"{same_day} #{n}") not in viewings)
+                same_day[title, year, watched_on] += 1
+                nth = same_day[title, year, watched_on]
+                key = _own_key(f"{title} ({year or ''}) {watched_on or ''} #{nth}")
             rewatch = _YES.get(again.strip().lower())
             if rewatch is None:
                 _refuse(name, row, "Rewatch is neither Yes nor empty")
@@ -286,11 +298,10 @@ class _Reader:
         name, named = "profile.csv", self._named["name"].lower() if self._named else None
         if name not in self._paths:
             return named, None, None
-        rows = list(self._table(name, PROFILE_COLUMNS))
+        rows = list(islice(self._table(name, PROFILE_COLUMNS), 2))
         if len(rows) != 1:
-            raise ImportFileError(
-                f"{name} has {len(rows)} rows where one is expected. Download the export again."
-            )
+            found = "several rows" if rows else "no row"
+            raise ImportFileError(f"{name} has {found} where one is expected. Download the export again.")
         row, (username, joined, favorites) = rows[0]
         self._rows[name] = 1
         username = username.strip().lower()
@@ -306,37 +317,41 @@ class _Reader:
         if not names:
             return None
         lists: dict[str, ExportList] = {}
-        for name in names:
-            film_list = self._list(name)
+        for number, name in enumerate(names, start=1):
+            # What the file is called is the list's title, which may name somebody.
+            called = f"file {number} of {len(names)} in lists/ (by name)"
+            film_list = self._list(name, called)
             if film_list.key in lists:
-                _refuse(name, 3, "another file is the same list")
+                _refuse(called, 3, "another file is the same list")
             lists[film_list.key] = film_list
         return tuple(lists.values())
 
-    def _list(self, name: str) -> ExportList:
-        rows = [(row, cells) for row, cells in self._records(name) if any(cells)]
-        if not rows or not rows[0][1][0].lower().startswith(LIST_BANNER):
-            _refuse(name, 1, "it does not begin with 'Letterboxd list export v7'")
-        if len(rows) < 4:
-            raise ImportFileError(f"{name} ends before its films begin. Download the export again.")
-        described = _columns(name, *rows[1], LIST_COLUMNS)
-        row, cells = rows[2]
-        _require_width(name, row, cells, rows[1][1])
+    def _list(self, name: str, called: str) -> ExportList:
+        rows = ((row, cells) for row, cells in self._records(name, called) if any(cells))
+        head = list(islice(rows, 4))
+        if not head or not head[0][1][0].lower().startswith(LIST_BANNER):
+            _refuse(called, 1, "it does not begin with 'Letterboxd list export v7'")
+        if len(head) < 4:
+            raise ImportFileError(f"{called} ends before its films begin. Download the export again.")
+        described = _columns(called, *head[1], LIST_COLUMNS)
+        row, cells = head[2]
+        _require_width(called, row, cells, head[1][1])
         day, title, link = described(cells)
-        of_entry = _columns(name, *rows[3], LIST_ENTRY_COLUMNS)
+        of_entry = _columns(called, *head[3], LIST_ENTRY_COLUMNS)
         films = []
-        for entry_row, entry in rows[4:]:
-            _require_width(name, entry_row, entry, rows[3][1])
+        for entry_row, entry in rows:
+            _require_width(called, entry_row, entry, head[3][1])
             film_title, year, film_link = of_entry(entry)
-            lid, slug = _film_link(name, entry_row, film_link)
-            films.append(ExportFilm(lid, slug, film_title.strip() or None, self._year(name, entry_row, year)))
+            lid, slug = _film_link(called, entry_row, film_link)
+            named = _name(called, entry_row, film_title) or None
+            films.append(ExportFilm(lid, slug, named, self._year(called, entry_row, year)))
         self._rows[name] = len(films)
         found = _LIST_LINK.fullmatch(link.strip())
         stem = PurePosixPath(name).stem
         return ExportList(
-            key=found["key"] if found else stem,
-            name=title.strip() or stem,
-            published_on=self._recorded_on(name, row, day),
+            key=found["key"] if found else _own_key(stem),
+            name=_name(called, row, title) or _name(called, row, stem),
+            published_on=self._recorded_on(called, row, day),
             films=tuple(films),
         )
 
@@ -360,12 +375,14 @@ class _Reader:
                 _require_width(name, row, cells, header)
             yield row, pick(cells)
 
-    def _records(self, name: str) -> Iterator[tuple[int, list[str]]]:
-        data = self._archive.read(self._paths[name])
+    def _records(self, name: str, called: str = "") -> Iterator[tuple[int, list[str]]]:
+        """Row numbers and all cells. Messages say `called` in place of the name."""
+        called = called or name
+        data = self._archive.read(self._paths[name], called)
         if b"\0" in data:
             row = data.count(b"\n", 0, data.index(b"\0")) + 1
             raise ImportFileError(
-                f"{name}, line {row}: there are NUL bytes, a sign of a damaged copy. "
+                f"{called}, line {row}: there are NUL bytes, a sign of a damaged copy. "
                 "Download the export again."
             )
         try:
@@ -374,21 +391,31 @@ class _Reader:
             row = data.count(b"\n", 0, error.start) + 1
             # Without the cause: it holds the whole file.
             raise ImportFileError(
-                f"{name}, line {row}: the text is not UTF-8. Give the export as it was downloaded, "
+                f"{called}, line {row}: the text is not UTF-8. Give the export as it was downloaded, "
                 "not as another program saved it."
             ) from None
-        row = 0
+        row = commas = 0
+
+        def lines() -> Iterator[str]:
+            nonlocal commas
+            for line in io.StringIO(text, newline=""):
+                commas += line.count(",")
+                if commas > MAX_COMMAS_PER_ROW:
+                    _refuse(called, row + 1, "it has more cells than any export")
+                yield line
+
         try:
             # Strict, or a quote that never ends would swallow the rest of the file.
-            for cells in csv.reader(io.StringIO(text, newline=""), strict=True):
+            for cells in csv.reader(lines(), strict=True):
                 row += 1
+                commas = 0
                 yield row, cells
         except csv.Error as error:
             reason = (
                 "a cell is too long" if "field larger" in str(error) else "a quoted cell does not end well"
             )
             raise ImportFileError(
-                f"{name}, row {row + 1}: {reason}, the file is damaged. Download the export again."
+                f"{called}, row {row + 1}: {reason}, the file is damaged. Download the export again."
             ) from None
 
     def _recorded_on(self, name: str, row: int, cell: str) -> date | None:
@@ -420,6 +447,8 @@ class _Reader:
 
 def _files_of_the_export(paths: Sequence[str]) -> dict[str, str]:
     """The files by their lower-case paths inside the export; they may lie in one folder of the ZIP."""
+    # macOS puts a file of its own, ._NAME, beside each.
+    paths = [path for path in paths if not PurePosixPath(path).name.startswith("._")]
     roots = set()
     for path in paths:
         *folders, name = path.lower().split("/")
@@ -486,6 +515,19 @@ def _film_link(name: str, row: int, cell: str) -> tuple[str | None, str | None]:
         _refuse(name, row, "the link leads to no film on boxd.it or letterboxd.com")
     slug = found["slug"]
     return found["lid"], slug.lower() if slug else None
+
+
+def _name(name: str, row: int, cell: str) -> str:
+    """The name of a film or list in this cell."""
+    cell = cell.strip()
+    if len(cell) > MAX_NAME_CHARACTERS:
+        _refuse(name, row, f"a name has more than {MAX_NAME_CHARACTERS} characters")
+    return cell
+
+
+def _own_key(text: str) -> str:
+    """A key for what has no id of its own: short however long the text, and never an id of the site."""
+    return f"own:{hashlib.sha256(text.encode()).hexdigest()[:32]}"
 
 
 def _stars(name: str, row: int, cell: str) -> float | None:

@@ -175,7 +175,9 @@ def test_two_viewings_of_a_day_under_the_films_own_link_are_two() -> None:
     rows = [exports.viewing(1, "L1", "2026-01-01", rating) for rating in (3, 4)]
     export = parse(with_file("diary.csv", exports.diary(*rows)))
     assert [viewing.rating for viewing in export.diary or ()] == [3.0, 4.0]
-    assert len({viewing.key for viewing in export.diary or ()}) == 2
+    keys = {viewing.key for viewing in export.diary or ()}
+    assert len(keys) == 2
+    assert max(map(len, keys)) < 40
 
 
 @pytest.mark.parametrize(("cell", "rewatch"), [("Yes", True), ("yes", True), ("No", False), ("", False)])
@@ -214,7 +216,7 @@ def test_whose_it_is_stands_in_the_profile_else_in_the_name_of_the_file() -> Non
 
 # -- what is refused ---------------------------------------------------------------------------------
 
-HUGE = (*exports.film(1), "", "", "x" * 200_000, "", "")
+HUGE = (*exports.film(1), "", "", "x" * 600_000, "", "")
 
 
 def one_film(**cells: Any) -> str:
@@ -245,7 +247,7 @@ BAD_ROWS: dict[str, tuple[str, str | bytes, str]] = {
     "not UTF-8": ("watched.csv", exports.films(1).encode() + b"2026-01-01,\xff\n", "watched.csv, line 3:"),
     "UTF-16": ("watched.csv", exports.films(1).encode("utf-16"), "watched.csv, line 1:"),
     "NUL bytes": ("watched.csv", exports.films(1).encode() + b"\0\0\0", "watched.csv, line 3:"),
-    "all NUL bytes": ("lists/the-best.csv", b"\0" * 400, "lists/the-best.csv, line 1:"),
+    "all NUL bytes": ("lists/the-best.csv", b"\0" * 400, "file 1 of 1 in lists/ (by name), line 1:"),
     "no header": ("watched.csv", "", "watched.csv is empty"),
     "other columns": ("ratings.csv", "userId,movieId,rating,timestamp\n1,2,3,4\n", "ratings.csv, row 1:"),
     "a column twice": ("watched.csv", exports.table((*exports.FILM, "Year")), "watched.csv, row 1:"),
@@ -257,12 +259,27 @@ BAD_ROWS: dict[str, tuple[str, str | bytes, str]] = {
         "diary.csv", exports.diary(exports.viewing(1, "eA", "2026-01-01", name="")), "diary.csv, row 2:",
     ),
     "two profiles": ("profile.csv", exports.profile() + exports.profile(), "profile.csv has"),
+    "endless name": (
+        "ratings.csv", exports.table(exports.RATING, (*exports.film(1, name="x" * 501), 3)),
+        "ratings.csv, row 2: a name has more than 500",
+    ),
+    "endless slug": (
+        "ratings.csv",
+        exports.table(exports.RATING, (*exports.film(1, link=f"letterboxd.com/film/{'x' * 301}/"), 3)),
+        "ratings.csv, row 2: the link",
+    ),
+    "endless list": ("lists/x.csv", exports.film_list("x" * 501, "lB"), "in lists/ (by name), row 3:"),
+    "endless file name": (
+        f"lists/{'x' * 501}.csv", exports.film_list("", "lB"), "in lists/ (by name), row 3:",
+    ),
+    "endless row": ("reviews.csv", exports.table(exports.REVIEW) + "," * 100_001, "reviews.csv, row 2:"),
     "no user name": ("profile.csv", exports.profile("no name!"), "profile.csv, row 2:"),
-    "no list": ("lists/x.csv", exports.films(1), "lists/x.csv, row 1:"),
-    "list without films": ("lists/x.csv", "Letterboxd list export v7\n", "lists/x.csv ends"),
-    "the same list": ("lists/x.csv", exports.film_list("Again", "lA", 1), "lists/x.csv, row 3:"),
+    "no list": ("lists/x.csv", exports.films(1), "file 2 of 2 in lists/ (by name), row 1:"),
+    "list without films": ("lists/x.csv", "Letterboxd list export v7\n", "in lists/ (by name) ends"),
+    "the same list": ("lists/x.csv", exports.film_list("Again", "lA", 1), "in lists/ (by name), row 3:"),
     "film of a list": (
-        "lists/x.csv", exports.film_list("Again", "lB", 1).replace("/L1", "/film?"), "lists/x.csv, row 6:",
+        "lists/x.csv", exports.film_list("Again", "lB", 1).replace("/L1", "/film?"),
+        "in lists/ (by name), row 6:",
     ),
 }  # fmt: skip
 
@@ -359,6 +376,32 @@ def test_bombs_are_refused_by_size_by_ratio_by_number_and_by_what_they_unpack_to
     entry = body.rindex(b"PK\x01\x02")
     struct.pack_into("<I", body, entry + 24, 1000)
     assert "damaged" in refusal(bytes(body))
+
+
+def test_a_bomb_cannot_hide_behind_a_file_that_packs_badly() -> None:
+    files = with_file("comments.csv", "0" * 5 * MEGABYTE)
+    ballast = random.Random(1).randbytes(100_000)
+    assert "200 times" in refusal(files | {"ballast": ballast}, max_bytes=10 * MEGABYTE)
+
+
+def test_a_long_review_is_dropped_like_any_other() -> None:
+    review = (*exports.film(1, link="https://boxd.it/eB"), "", "Yes", "x, " * 60_000, "", "2026-02-01")
+    export = parse(with_file("reviews.csv", exports.table(exports.REVIEW, review)))
+    assert export == parse(exports.whole_export())
+
+
+def test_the_files_that_a_mac_adds_are_not_read() -> None:
+    litter = {"._ratings.csv": b"\0", "lists/._the-best.csv": b"\0", "__MACOSX/._ratings.csv": b"\0"}
+    assert parse(exports.whole_export() | litter) == parse(exports.whole_export())
+
+
+def test_what_a_refused_list_is_called_is_not_repeated() -> None:
+    name = "lists/for-quirin.csv"
+    damaged = exports.pack(with_file(name, exports.film_list("For Quirin", "lB", 1)))
+    at = damaged.index(name.encode()) + len(name)
+    broken = damaged[:at] + b"\xff" * 9 + damaged[at + 9 :]
+    for files in (with_file(name, b"\xff"), with_file(name, 'a"b\n"'), broken):
+        assert "quirin" not in refusal(files)
 
 
 def test_files_that_share_bytes_are_refused() -> None:
