@@ -26,6 +26,7 @@ EMPTY_FOR_NOW = {
     "ops.imports",
     "ops.scrape_failures",
     "ops.staged_items",
+    "ops.tmdb_change_cursors",
     "raw.diary_entries",
     "raw.list_entries",
     "raw.lists",

@@ -144,16 +144,20 @@ def test_without_pages_films_whose_tmdb_id_is_known_have_what_tmdb_says(
     with psycopg.connect(database_url) as connection:
         assert learn_tmdb_ids(connection, {"film-1": ("movie", 1001), "film-2": ("movie", 1002)}) == 2
     everything, world.permitted = world.permitted, set()
-    for expected in (2, 0):
+    # The other seven are searched for, in vain, and wait.
+    for due, found in ((9, 2), (0, 0)):
         report = enrich()
-        assert (report.due_count, report.tmdb_count, report.failures_count) == (expected, expected, 0)
+        assert (report.due_count, report.tmdb_count, report.failures_count) == (due, found, 0)
         assert "Pages of films may not be fetched" in report.notes[0]
         assert world.total_calls() == 0
     assert one(query, FILM_1)["overview"] == "Things happen."
     assert enrich(use_tmdb=False).due_count == 0
-    # Once pages are permitted, all of them are due for theirs.
+    # Once pages are permitted, all of them are due for theirs, those in vain when their day is over.
     world.permitted = everything
-    assert (enrich().due_count, enrich().due_count) == (9, 0)
+    assert (enrich().due_count, enrich().due_count) == (2, 0)
+    with psycopg.connect(database_url) as connection:
+        connection.execute("update ops.film_metadata_sync set next_attempt_at = now() - interval '1 second'")
+    assert (enrich().due_count, enrich().due_count) == (7, 0)
 
 
 def test_a_film_has_what_its_page_and_tmdb_say(enrich: Enrich, query: Query) -> None:
