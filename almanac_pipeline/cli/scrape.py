@@ -7,8 +7,11 @@ from typing import TYPE_CHECKING
 import typer
 
 from almanac_pipeline.cli.common import CohortOption, choose_cohort, console, database, run
+from almanac_pipeline.errors import ConfigurationError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from almanac_pipeline.flows.opinions import SyncPlan
     from almanac_pipeline.settings import Settings
 
@@ -25,6 +28,11 @@ def scrape(
 
     Example: `almanac scrape --cohort friends --plan`
     """
+    if plan and viewings:
+        raise ConfigurationError(
+            "--plan shows how ratings and likes would be read; for diaries and watchlists there is no plan. "
+            "Leave out --plan or --viewings."
+        )
     slug = choose_cohort(cohort)
     tags = {"almanac/mode": "full"} if full else None
     if plan:
@@ -41,6 +49,7 @@ def _show_plan(slug: str, full: bool) -> None:
     from almanac_pipeline.settings import get_settings
     from almanac_pipeline.sources.feed import FeedSource
     from almanac_pipeline.sources.pages.source import PagesSource
+    from almanac_pipeline.warehouse import switches
     from almanac_pipeline.warehouse.connection import prepared_database_url
 
     settings = get_settings()
@@ -51,8 +60,9 @@ def _show_plan(slug: str, full: bool) -> None:
     ):
         source, feeds = PagesSource(client, url), FeedSource(client, url)
         plan = plan_sync(connection, settings, source, feeds, slug, full=full)
+        spent = switches.requests_today(connection)
         has_asked = client.counts.requests > 0
-    _print_plan(plan, settings)
+    _print_plan(plan, settings, spent)
     console.print(
         "robots.txt was asked for, of which no fresh copy was stored; nothing else was fetched"
         if has_asked
@@ -60,11 +70,18 @@ def _show_plan(slug: str, full: bool) -> None:
     )
 
 
-def _print_plan(plan: SyncPlan, settings: Settings) -> None:
+def _print_plan(plan: SyncPlan, settings: Settings, spent: Mapping[str, int]) -> None:
     from almanac_pipeline.cli.tables import plain_table
     from almanac_pipeline.flows.routes import add_requests
-    from almanac_pipeline.http.hosts import host_of, page_policy
+    from almanac_pipeline.http.hosts import budget_words, host_of, page_policy
 
+    if plan.circle_requests is None:
+        console.print(
+            "Your settings or robots.txt forbid the pages that tell who is in the circle: a sync ends there, "
+            "with 0 requests. `almanac doctor` says what is off.",
+            soft_wrap=True,
+        )
+        return
     table = plain_table("member", "route", "requests>", "why")
     for route in plan.routes:
         steps = ", ".join(step.reads for step in route.steps) or "nothing"
@@ -78,15 +95,14 @@ def _print_plan(plan: SyncPlan, settings: Settings) -> None:
     host = host_of(settings.letterboxd_url)
     policy = page_policy(settings)
     seconds = sum(limit.window_milliseconds / limit.requests for limit in policy.limits_for(host)) / 1000
-    budget = policy.budget_for(host)
     if seconds:
         least, most = total
         known = " or more" if most is None else f" to {_minutes(most * seconds)}"
         console.print(
             f"time: {_minutes(least * seconds)}{known}, at a request per {seconds:g} s", highlight=False
         )
-    if budget is not None:
-        console.print(f"budget: {budget:,} requests a day (UTC)", highlight=False)
+    if policy.budget_for(host) is not None:
+        console.print(f"budget: {budget_words(settings, host, spent.get(host, 0))}", highlight=False)
 
 
 def _requests(bounds: tuple[int, int | None]) -> str:

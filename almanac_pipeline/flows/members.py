@@ -272,15 +272,17 @@ def _read_following(sync: _Sync) -> None:
     """Read whom the seed follows, then level by level whom they follow, as far as that is due."""
     _read_circle_of_seed(sync, "following")
 
+    def is_due(user_id: int) -> bool:
+        is_old = _is_older(sync, user_id, "following", sync.settings.profile_max_age_hours)
+        return is_old and members.get_member(sync.connection, user_id).status == "active"
+
     def read_if_due(user_id: int) -> None:
         member = members.get_member(sync.connection, user_id)
-        state = staging.read_state(sync.connection, user_id, "following")
-        if member.status == "active" and state.success_is_older_than(sync.settings.profile_max_age_hours):
-            try:
-                _read_circle_of(sync, member, "following")
-            except (RetriableError, PermanentError) as error:
-                _failed(sync, sync.connection, member, "following", error)
-                sync.run.failures_count += 1
+        try:
+            _read_circle_of(sync, member, "following", is_due)
+        except (RetriableError, PermanentError) as error:
+            _failed(sync, sync.connection, member, "following", error)
+            sync.run.failures_count += 1
 
     _walk_graph(sync, read_if_due)
 
@@ -292,11 +294,9 @@ def _read_followers(sync: _Sync) -> None:
 def _read_circle_of_seed(sync: _Sync, circle: Circle) -> None:
     """Read what everything else rests on, unless it was read a moment ago: if that fails, so does the run."""
     seed = _seed(sync)
-    state = staging.read_state(sync.connection, seed.user_id, circle)
-    if not state.success_is_older_than(fresh_minutes(sync.settings) / 60):
-        return
+    fresh_hours = fresh_minutes(sync.settings) / 60
     try:
-        _read_circle_of(sync, seed, circle)
+        _read_circle_of(sync, seed, circle, lambda user_id: _is_older(sync, user_id, circle, fresh_hours))
     except (RetriableError, PermanentError) as error:
         sync.run.failures_count += 1
         learned = _failed(sync, sync.connection, seed, circle, error)
@@ -305,19 +305,48 @@ def _read_circle_of_seed(sync: _Sync, circle: Circle) -> None:
         raise learned from error
 
 
-def _read_circle_of(sync: _Sync, member: Member, circle: Circle) -> None:
-    """Read whom one member follows, or who follows them, and store it if it can be believed.
+def _is_older(sync: _Sync, user_id: int, circle: Circle, hours: float) -> bool:
+    """Whether it was last read longer ago than that, and by no other run since this one began."""
+    state = staging.read_state(sync.connection, user_id, circle)
+    if state.last_success_at is not None and state.last_success_at > sync.run.started_at:
+        return False
+    return state.success_is_older_than(hours)
+
+
+def _read_circle_of(sync: _Sync, member: Member, circle: Circle, is_due: Callable[[int], bool]) -> None:
+    """Read whom one member follows, or who follows them, if that is due, and store it if it can be believed.
 
     Raises:
         AlmanacError: it could not be read completely; nothing was changed.
     """
+    try:
+        _read_circle_once(sync, member, circle, is_due)
+    except RenamedError as renamed:
+        # Without the lock: who turns out to be forgotten is erased under all locks of theirs.
+        member = identities.follow_renaming(sync.connection, member, renamed)
+        _read_circle_once(sync, member, circle, is_due)
+
+
+def _read_circle_once(sync: _Sync, member: Member, circle: Circle, is_due: Callable[[int], bool]) -> None:
+    """One run reads it; others that want it wait, and find it read or its owner marked as unreadable."""
+    if not is_due(member.user_id):
+        return
     connection = sync.connection
     read = sync.source.read_following if circle == "following" else sync.source.read_followers
-    try:
-        people, _ = _read_people(sync, read(member.username), circle, owner=member.username)
-    except RenamedError as renamed:
-        member = identities.follow_renaming(connection, member, renamed)
-        people, _ = _read_people(sync, read(member.username), circle, owner=member.username)
+    with runs.member_lock(connection, circle, member.user_id, wait=True):
+        if not is_due(member.user_id):
+            return
+        try:
+            people, _ = _read_people(sync, read(member.username), circle, owner=member.username)
+        except (NotFoundError, PrivateError) as error:
+            members.mark_unreadable(connection, member.user_id, error)
+            raise
+        _store_circle(sync, member, circle, people)
+
+
+def _store_circle(sync: _Sync, member: Member, circle: Circle, people: Sequence[PersonSummary]) -> None:
+    """Store everybody whom the pages show; far fewer than before end nothing."""
+    connection = sync.connection
     with connection.transaction():
         forgetting.hold_off(connection)
         members.get_member(connection, member.user_id)

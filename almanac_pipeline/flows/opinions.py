@@ -32,6 +32,7 @@ from almanac_pipeline.flows.routes import (
     Route,
     Step,
     StepKind,
+    circle_pages,
     circle_requests,
     permissions,
     plan_route,
@@ -40,13 +41,14 @@ from almanac_pipeline.flows.workers import in_parallel, require_some_success
 from almanac_pipeline.progress import track
 from almanac_pipeline.settings import Settings
 from almanac_pipeline.sources.protocol import Source
-from almanac_pipeline.warehouse import alerts, cohorts, members, opinions, runs
+from almanac_pipeline.warehouse import alerts, cohorts, members, opinions, runs, staging
+from almanac_pipeline.warehouse.cohorts import Cohort
 from almanac_pipeline.warehouse.connection import connect_to, connection_pool
-from almanac_pipeline.warehouse.member_state import read_member_states
+from almanac_pipeline.warehouse.member_state import MemberState, read_member_states
 from almanac_pipeline.warehouse.members import Member
 from almanac_pipeline.warehouse.opinions import LatestChange
 from almanac_pipeline.warehouse.runs import Run
-from almanac_pipeline.warehouse.staging import GridSubject
+from almanac_pipeline.warehouse.staging import GridSubject, ScrapeState
 
 STEPS: dict[GridSubject, frozenset[StepKind]] = {
     "ratings": frozenset(("profile", "rated", "rated_by_date", "feed")),
@@ -125,9 +127,11 @@ class SyncPlan:
     """What a sync of a cohort would do."""
 
     routes: tuple[Route, ...]
-    """Of the members that are known now, by name."""
-    circle_requests: tuple[int, int | None]
-    """Fewest and most requests for finding who is in the circle."""
+    """Of the members that are known now, by name; a cohort of names or of a list's owner knows all."""
+    circle_requests: tuple[int, int | None] | None
+    """Fewest and most requests for finding who is in the circle.
+
+    None: the pages that tell may not be fetched, so a sync ends before any member is read."""
 
 
 def sync_opinions(
@@ -153,7 +157,8 @@ def sync_opinions(
         cohort_members = members.readable_members(connection, cohort.cohort_id)
     with runs.scrape_run(database_url, cohort.cohort_id, subject, run_id) as run:
         with connect_to(database_url, autocommit=True) as connection:
-            may = _permissions(connection, source, feeds, cohort_members)
+            states = read_member_states(connection, [member.user_id for member in cohort_members])
+            may = _permissions(source, feeds, states)
 
         def take(
             connection: psycopg.Connection, member: Member, stopping: threading.Event, wait: bool
@@ -231,21 +236,55 @@ def plan_sync(
         BlockedError, PausedError: the host refuses us, or fetching is switched off.
     """
     cohort = cohorts.get_cohort(connection, cohort_slug)
-    cohort_members = members.readable_members(connection, cohort.cohort_id)
-    may = _permissions(connection, source, feeds, cohort_members)
-    states = read_member_states(connection, [member.user_id for member in cohort_members])
-    followed = members.followed_by(connection, [cohort.seed_user_id]) if cohort.seed_user_id else []
-    return SyncPlan(
-        routes=tuple(plan_route(state, may, settings, full=full) for state in states),
-        circle_requests=circle_requests(cohort.definition, len(followed) or None),
+    cohorts.require_active(cohort)
+    circle = _circle_requests(connection, settings, source, cohort)
+    if circle is None:
+        return SyncPlan((), None)
+    states = _states_to_plan(connection, cohort)
+    may = _permissions(source, feeds, states)
+    return SyncPlan(tuple(plan_route(state, may, settings, full=full) for state in states), circle)
+
+
+def _circle_requests(
+    connection: psycopg.Connection, settings: Settings, source: Source, cohort: Cohort
+) -> tuple[int, int | None] | None:
+    definition, seed_id = cohorts.validated_definition(cohort.definition), cohort.seed_user_id
+    state, stored = ScrapeState(), set[int]()
+    if seed_id is not None and definition["kind"] == "following":
+        state = staging.read_state(connection, seed_id, "following")
+        stored = set(members.followed_by(connection, [seed_id]))
+    elif seed_id is not None and definition["kind"] == "followers":
+        state = staging.read_state(connection, seed_id, "followers")
+        stored = set(members.followers_of(connection, seed_id))
+    current = {member.user_id for member in members.current_members(connection, cohort.cohort_id)}
+    return circle_requests(
+        definition,
+        frozenset(filter(source.permits, circle_pages(definition))),
+        settings,
+        seed=state,
+        stored_count=len(stored),
+        is_settled=current - {seed_id} == stored,
     )
 
 
-def _permissions(
-    connection: psycopg.Connection, source: Source, feeds: Feeds | None, cohort_members: Sequence[Member]
-) -> Permissions:
+def _states_to_plan(connection: psycopg.Connection, cohort: Cohort) -> list[MemberState]:
+    """The members, also those that the definition names and the next sync lets in."""
+    definition = cohorts.validated_definition(cohort.definition)
+    # Names that are new get a row, as they will by the sync, for as long as we look.
+    with connection.transaction(force_rollback=True):
+        if definition["kind"] == "usernames":
+            named = members.named_users(connection, cohort.cohort_id, definition["usernames"])
+            user_ids = list(named.values())
+        elif circle_pages(definition) or cohort.seed_user_id is None:
+            user_ids = [m.user_id for m in members.current_members(connection, cohort.cohort_id)]
+        else:
+            user_ids = [cohort.seed_user_id]
+        states = read_member_states(connection, user_ids)
+    return [state for state in states if state.status not in ("renamed", "forgotten")]
+
+
+def _permissions(source: Source, feeds: Feeds | None, states: Sequence[MemberState]) -> Permissions:
     """What may be asked; about feeds only where a member agreed to theirs."""
-    states = read_member_states(connection, [member.user_id for member in cohort_members])
     wants_feeds = any(state.feed_opted_in_at is not None for state in states)
     return permissions(source, feeds if wants_feeds else None)
 

@@ -213,15 +213,42 @@ class _Planner:
         return None, "no sign of new likes"
 
 
-def circle_requests(definition: Mapping[str, Any], followed_count: int | None) -> tuple[int, int | None]:
-    """The fewest and most requests for finding who is in a circle; most is None where nothing tells."""
-    if definition.get("kind") == "usernames":
+def circle_pages(definition: Mapping[str, Any]) -> frozenset[PageClass]:
+    """The kinds of pages that tell who is in a circle; none where the definition itself says it."""
+    match definition:
+        case {"kind": "following" | "followers" as circle}:
+            return frozenset((circle,))
+        case {"kind": "list", "relation": "fans" | "members" as relation}:
+            return frozenset(("list", relation))
+        case {"kind": "film", "relation": relation}:
+            return frozenset((relation,))
+    return frozenset()
+
+
+def circle_requests(
+    definition: Mapping[str, Any],
+    may: frozenset[PageClass],
+    settings: Settings,
+    *,
+    seed: ScrapeState,
+    stored_count: int,
+    is_settled: bool,
+) -> tuple[int, int | None] | None:
+    """The fewest and most requests for finding who is in a circle; most is None where nothing tells.
+
+    None if its pages may not be fetched. `seed` is what is known of earlier reads of whom the seed
+    follows, or who follows them; `stored_count` how many these are, and `is_settled` whether just
+    they are the members: each one who leaves or comes in anew takes a profile.
+    """
+    pages = circle_pages(definition)
+    if not pages:
         return 0, 0
-    is_plain = definition.get("kind") == "following" and definition.get("depth", 1) == 1
-    if not is_plain or followed_count is None:
-        return 1, None
-    pages = max(1, -(-followed_count // PAGE_SIZES["following"]))
-    return pages, pages
+    is_graph = definition["kind"] in ("following", "followers")
+    if is_graph and not seed.success_is_older_than(fresh_minutes(settings) / 60):
+        return 0, 0 if is_settled and definition.get("depth", 1) == 1 else None
+    if not pages <= may:
+        return None
+    return max(1, -(-stored_count // PAGE_SIZES["following"])), None
 
 
 def _pages_of(films_count: int | None) -> int | None:

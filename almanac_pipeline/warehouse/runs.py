@@ -16,7 +16,7 @@ from almanac_pipeline.warehouse.connection import connect_to
 
 ScrapeSubject = Literal["members", "ratings", "likes", "diary", "watchlist", "feed", "import"]
 EnrichmentSubject = Literal["films", "people", "histograms", "maintenance"]
-MemberSubject = Literal["ratings", "likes", "diary", "watchlist"]
+MemberSubject = Literal["ratings", "likes", "diary", "watchlist", "following", "followers"]
 
 # First keys of our advisory locks; the numbers are arbitrary but fixed, the second key is an id.
 RUN_LOCKS = {"scrape": 7_203_110, "enrichment": 7_203_111}
@@ -25,6 +25,8 @@ MEMBER_LOCKS: dict[MemberSubject, int] = {
     "likes": 7_203_121,
     "diary": 7_203_122,
     "watchlist": 7_203_123,
+    "following": 7_203_124,
+    "followers": 7_203_125,
 }
 
 _COUNTS = {

@@ -79,7 +79,7 @@ def test_the_plan_goes_round_what_robots_forbids(
     outcome = almanac("scrape", "--plan")
     assert rows(outcome.lines)["ann"].startswith("profile, feed, likes 3")
     assert "time: 45 s or more, at a request per 5 s" in outcome.lines
-    assert "budget: 10,000 requests a day (UTC)" in outcome.lines
+    assert "budget: 0 requests today (UTC) of 10,000" in outcome.lines
 
 
 def test_the_plan_without_pages_fetches_nothing_and_asks_for_exports(almanac: Almanac, named: str) -> None:
@@ -89,6 +89,19 @@ def test_the_plan_without_pages_fetches_nothing_and_asks_for_exports(almanac: Al
         assert why.startswith("nothing 0 neither pages nor a feed")
     assert "requests: 0, of which 0 to find the circle" in outcome.lines
     assert outcome.lines[-1] == "nothing was fetched"
+
+
+def test_the_plan_of_a_circle_whose_pages_are_forbidden_ends_there(almanac: Almanac, named: str) -> None:
+    with psycopg.connect(named) as connection:
+        connection.execute("""update raw.cohorts set definition = '{"kind": "following", "seed": "ann"}'""")
+    outcome = almanac("scrape", "--plan")
+    assert (outcome.code, outcome.err) == (0, "")
+    assert "a sync ends there, with 0 requests" in outcome.lines[0]
+    assert outcome.lines[1:] == ["nothing was fetched"]
+
+
+def test_there_is_no_plan_of_viewings(almanac: Almanac, named: str) -> None:
+    assert "Leave out --plan or --viewings" in almanac("scrape", "--plan", "--viewings").error
 
 
 # What Dagster warns of while it executes a run is its own affair.

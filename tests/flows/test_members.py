@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -369,6 +370,29 @@ def test_circles_that_share_people_are_synced_at_the_same_time_without_a_clash(
     counts = query("select count(*) as n from raw.cohort_members group by cohort_id")
     assert counts == [{"n": 12}] * 3
     assert query("select count(*) as n from raw.follows where follower_id <> followed_id") == [{"n": 12 * 11}]
+
+
+@pytest.mark.parametrize("private", ["", "b"])
+def test_circles_synced_at_the_same_time_read_each_persons_page_once(
+    graph: Graph, world: World, database_url: str, settings: Settings, query: Query, private: str
+) -> None:
+    if private:
+        world.person(private).is_private = True
+    for slug in ("one", "two"):
+        make(database_url, {"kind": "following", "seed": "seed", "depth": 2, "include_self": True}, slug)
+
+    def wait_until_both_run(kind: str, key: str, page: int) -> None:
+        deadline = time.monotonic() + 10
+        while kind == "following" and time.monotonic() < deadline:
+            if len(query("select from ops.scrape_runs")) == 2:
+                return
+            time.sleep(0.01)
+
+    world.on_call = wait_until_both_run
+    with ThreadPoolExecutor() as threads:
+        list(threads.map(lambda slug: sync_members(database_url, settings, world, slug), ("one", "two")))
+    read = {name: count for (kind, name), count in world.calls.items() if kind == "following"}
+    assert read == {"seed": 1, "a": 1, "b": 1}
 
 
 # -- renamed, gone, given away ------------------------------------------------------------------

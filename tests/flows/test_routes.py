@@ -23,6 +23,7 @@ from almanac_pipeline.sandbox.options import GeneratedWorld
 from almanac_pipeline.sandbox.server import SandboxServer, build_world
 from almanac_pipeline.settings import Settings
 from almanac_pipeline.sources.pages.source import PagesSource
+from almanac_pipeline.sources.protocol import PageClass
 from almanac_pipeline.sources.records import ProfilePage
 from almanac_pipeline.warehouse.cohorts import create_cohort
 from almanac_pipeline.warehouse.member_state import MemberState
@@ -212,9 +213,37 @@ def test_requests_add_up_as_far_as_they_are_known() -> None:
     assert add_requests([(1, 1), (2, 5)]) == (3, 6)
     assert add_requests([(1, 1), (2, None)]) == (3, None)
     assert add_requests([]) == (0, 0)
-    assert circle_requests({"kind": "usernames"}, None) == (0, 0)
-    assert circle_requests({"kind": "following", "depth": 1}, 43) == (2, 2)
-    assert circle_requests({"kind": "following", "depth": 2}, 43) == (1, None)
+
+
+FOLLOWING = {"kind": "following", "depth": 1}
+
+
+@pytest.mark.parametrize(
+    ("definition", "may", "seed", "is_settled", "requests"),
+    [
+        ({"kind": "usernames"}, (), ScrapeState(), False, (0, 0)),
+        ({"kind": "list", "relation": "owner"}, (), ScrapeState(), False, (0, 0)),
+        ({"kind": "list", "relation": "fans"}, ("list", "fans"), ScrapeState(), False, (2, None)),
+        ({"kind": "film", "relation": "fans"}, ("members",), ScrapeState(), False, None),
+        (FOLLOWING, ("following",), read_before(1), True, (2, None)),
+        (FOLLOWING, (), read_before(1), True, None),
+        (FOLLOWING, ("following",), read_before(0.1), True, (0, 0)),
+        (FOLLOWING, ("following",), read_before(0.1), False, (0, None)),
+        (FOLLOWING | {"depth": 2}, ("following",), read_before(0.1), True, (0, None)),
+        ({"kind": "followers"}, ("followers",), read_before(0.1), True, (0, 0)),
+    ],
+)
+def test_finding_the_circle_takes_what_its_definition_permissions_and_freshness_say(
+    definition: dict[str, Any],
+    may: tuple[PageClass, ...],
+    seed: ScrapeState,
+    is_settled: bool,
+    requests: tuple[int, int | None] | None,
+) -> None:
+    found = circle_requests(
+        definition, frozenset(may), SETTINGS, seed=seed, stored_count=43, is_settled=is_settled
+    )
+    assert found == requests
 
 
 # -- the sync does what was planned -----------------------------------------------------------
@@ -245,6 +274,44 @@ def test_a_sync_takes_the_planned_steps_and_no_more_requests(
             for step in route.steps:
                 # One page of the site in memory holds three films, so only the least is told.
                 assert read[step.reads] >= step.requests_min, (name, route)
+
+
+def test_names_nobody_read_yet_are_planned_as_first_readings_and_not_stored(
+    database_url: str, settings: Settings, world: World, query: Query
+) -> None:
+    with psycopg.connect(database_url) as connection:
+        create_cohort(connection, "new", "New", {"kind": "usernames", "usernames": ["ada", "bea"]})
+        plan = plan_sync(connection, settings, world, None, "new")
+    assert [(route.member.username, route.requests) for route in plan.routes] == [
+        ("ada", (3, None)),
+        ("bea", (3, None)),
+    ]
+    assert query("select from raw.users") == []
+
+
+def test_somebody_who_left_takes_a_request_that_the_plan_leaves_room_for(
+    database_url: str, settings: Settings, world: World
+) -> None:
+    with psycopg.connect(database_url) as connection:
+        create_cohort(connection, "friends", "Friends", {"kind": "following", "seed": "seed"})
+    sync_members(database_url, settings, world, "friends")
+    world.person("seed").following = ["Ada"]
+    with psycopg.connect(database_url) as connection:
+        plan = plan_sync(connection, settings, world, None, "friends")
+    assert plan.circle_requests == (1, None)
+    assert sync_members(database_url, settings, world, "friends").requests_count == 2
+
+
+def test_a_lists_owner_is_planned_before_they_are_a_member(
+    database_url: str, settings: Settings, world: World
+) -> None:
+    with psycopg.connect(database_url) as connection:
+        create_cohort(
+            connection, "own", "Own", {"kind": "list", "owner": "ada", "list": "best", "relation": "owner"}
+        )
+        plan = plan_sync(connection, settings, world, None, "own")
+    assert plan.circle_requests == (0, 0)
+    assert [route.member.username for route in plan.routes] == ["ada"]
 
 
 def test_likes_without_any_sign_wait_for_a_day(
