@@ -7,6 +7,13 @@ question that retry code asks: everything else is final for this run.
 
 from __future__ import annotations
 
+from typing import Literal
+
+MemberSubject = Literal[
+    "following", "followers", "profile", "ratings", "likes", "diary", "watchlist", "lists", "feed"
+]
+"""What of a member is read and kept."""
+
 
 class AlmanacError(Exception):
     """Base of every error that we raise on purpose."""
@@ -25,6 +32,14 @@ class RetriableError(AlmanacError):
     def __init__(self, message: str, *, retry_after_seconds: float | None = None) -> None:
         super().__init__(message)
         self.retry_after_seconds = retry_after_seconds
+
+
+class ShrunkenError(RetriableError):
+    """What came is so much less than what is stored that nothing was changed; `subject` is of what."""
+
+    def __init__(self, message: str, *, subject: MemberSubject) -> None:
+        super().__init__(message)
+        self.subject = subject
 
 
 class PermanentError(AlmanacError):

@@ -22,6 +22,7 @@ from almanac_pipeline.sandbox.server import SandboxServer, build_world
 from almanac_pipeline.sandbox.world import World
 from almanac_pipeline.warehouse.cohorts import create_cohort
 from tests.cli.conftest import Almanac, almanac  # noqa: F401
+from tests.exports import pack, whole_export
 
 # Dagster and its libraries warn of themselves while they are imported and execute.
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -113,7 +114,7 @@ def import_by_dagster(inbox: Path, exports: Mapping[str, bytes]) -> None:
     with DagsterInstance.get() as instance:
         run = defs.resolve_job_def("import_exports").execute_in_process(instance=instance)
     [asset] = run.asset_materializations_for_node("raw__member_exports")
-    assert (asset.metadata["imported_count"].value, asset.metadata["failures_count"].value) == (1, 1)
+    assert (asset.metadata["imported_count"].value, asset.metadata["failures_count"].value) == (1, 2)
 
 
 @pytest.fixture
@@ -161,7 +162,12 @@ def test_no_table_log_or_file_says_who_was_read(
         export = tmp_path / f"letterboxd-{plain}-2026-01-01.zip"
         export.write_bytes(server.export(plain))
         assert almanac("import", str(export), "--cohort", "files").code == 0
-        import_by_dagster(tmp_path / "home" / "inbox", {foreign: server.export(foreign), torn: b"no ZIP"})
+        # A list's file is called like the list.
+        listed = pack({**whole_export(), f"lists/for-{hidden}.csv": f"For {hidden}\n"})
+        import_by_dagster(
+            tmp_path / "home" / "inbox",
+            {foreign: server.export(foreign), torn: b"no ZIP", hidden: listed},
+        )
     with psycopg.connect(database_url) as connection:
         kinds = {kind for (kind,) in connection.execute("select error_kind from ops.scrape_failures")}
     assert {"NotFoundError", "PrivateError", "RetriableError", "WrongPageError"} <= kinds

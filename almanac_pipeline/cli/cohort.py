@@ -51,6 +51,7 @@ def build(
     Example: `almanac cohort build friends --seed someone --depth 2 --min-films 100 --max-members 200`
     """
     from almanac_pipeline.warehouse.cohorts import create_cohort, list_cohorts
+    from almanac_pipeline.warehouse.forgetting import forgotten
 
     names = [*(member or ()), *(read_usernames(members_file) if members_file else ())]
     definition = definition_of(
@@ -79,6 +80,9 @@ def build(
             )
         definition = definition or (known.definition if known else {})
         create_cohort(connection, slug, label or (known.label if known else slug), definition)
+        left_out_count = len(forgotten(connection, [*names, *(exclude or ())]))
+    if left_out_count:
+        print_notice(f"Left out, because they asked to be forgotten: {left_out_count:,} of the names given.")
     _run_whole_chain(slug)
 
 

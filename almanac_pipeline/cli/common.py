@@ -25,14 +25,23 @@ _errors = Console(stderr=True)
 # A site that is down fails for everybody alike; a screenful says it.
 UNREAD_SHOWN = 20
 
+# A message may quote what a stranger wrote.
+ERROR_CHARACTERS_SHOWN = 2000
+
 CohortOption = typer.Option(
     None, "--cohort", "-c", help="Slug of the cohort; may be left out if there is one."
 )
 
 
 def print_error(message: str) -> None:
-    """Say on standard error what went wrong: one line, which only a terminal's edge may wrap."""
-    print_notice(f"[bold red]Error:[/] {escape(' '.join(message.split()))}")
+    """Say on standard error what went wrong: one line, which only a terminal's edge may wrap.
+
+    Control characters are dropped, and a very long message is cut.
+    """
+    line = "".join(filter(str.isprintable, " ".join(message.split())))
+    if len(line) > ERROR_CHARACTERS_SHOWN:
+        line = f"{line[:ERROR_CHARACTERS_SHOWN]} ..."
+    print_notice(f"[bold red]Error:[/] {escape(line)}")
 
 
 def print_notice(markup: str) -> None:

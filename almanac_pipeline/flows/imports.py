@@ -9,22 +9,39 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from stat import S_ISREG
 from typing import Literal
 
 import psycopg
 
-from almanac_pipeline.errors import AlmanacError, ConfigurationError, ImportFileError, WarehouseError
+from almanac_pipeline.errors import (
+    AlmanacError,
+    ConfigurationError,
+    ImportFileError,
+    ShrunkenError,
+    WarehouseError,
+)
 from almanac_pipeline.progress import track
 from almanac_pipeline.settings import Settings
 from almanac_pipeline.sources.export_zip import Export, ExportFilm, parse_export
-from almanac_pipeline.warehouse import alerts, cohorts, forgetting, imports, members, runs, viewings
+from almanac_pipeline.warehouse import (
+    alerts,
+    cohorts,
+    forgetting,
+    imports,
+    members,
+    runs,
+    staging,
+    viewings,
+)
 from almanac_pipeline.warehouse.connection import connect_to
 from almanac_pipeline.warehouse.films import FilmKey, resolve_films
 from almanac_pipeline.warehouse.opinions import Changes, Opinion, Part, merge_opinions
@@ -118,8 +135,12 @@ def import_exports(
         for path in paths:
             content = b""
             try:
-                body = _read_file(path, settings.import_max_megabytes)
-                content = hashlib.sha256(body).digest()
+                content, body = _read_file(path, settings.import_max_megabytes)
+                if body is None:
+                    raise ImportFileError(
+                        "The file is larger than ALMANAC_IMPORT_MAX_MEGABYTES. "
+                        "Raise it if the export is really so large."
+                    )
                 export = parse_export(body, path.name, max_bytes=settings.import_max_megabytes * 1_000_000)
                 report = _import(connection, settings, run, path.name, content, export, cohort_slug, username)
             except WarehouseError:
@@ -150,15 +171,19 @@ def import_exports(
     )
 
 
-def _read_file(path: Path, max_megabytes: int) -> bytes:
+def _read_file(path: Path, max_megabytes: int) -> tuple[bytes, bytes | None]:
+    """The hash of the content and the content; of a file too large a stand-in for the hash, and None.
+
+    Raises:
+        ImportFileError: it cannot be read.
+    """
     try:
-        size = path.stat().st_size
-        if size > max_megabytes * 1_000_000:
-            raise ImportFileError(
-                f"The file has {size / 1_000_000:,.0f} MB, more than ALMANAC_IMPORT_MAX_MEGABYTES. "
-                "Raise it if the export is really so large."
-            )
-        return path.read_bytes()
+        status = path.stat()
+        if status.st_size > max_megabytes * 1_000_000:
+            file = InboxFile(path.name, status.st_size, status.st_mtime)
+            return file.fingerprint.encode(), None
+        body = path.read_bytes()
+        return hashlib.sha256(body).digest(), body
     except OSError as error:
         # Without the path, which holds the member's name.
         raise ImportFileError(f"The file cannot be read: {error.strerror}. Check its path.") from None
@@ -177,6 +202,7 @@ def _import(
     started = time.monotonic()
     username = _whose(export, given_name)
     forgetting.require_not_forgotten(connection, username)
+    is_new = not imports.is_known_member(connection, username)
     # No cohort's point of view: a former name is taken for its bearer unless somebody else has it now.
     user_id = members.named_users(connection, 0, [username])[username]
     as_of = min(export.as_of, datetime.now(UTC))
@@ -187,16 +213,18 @@ def _import(
         is_outdated = not is_known and imports.is_outdated(connection, user_id, as_of)
         topic = f"member {user_id} import"
         try:
-            with connection.transaction():
+            with imports.refusing_what_does_not_fit(), connection.transaction():
                 changes = (
                     {} if is_known else _store(connection, settings, run, user_id, content, export, as_of)
                 )
                 joined = cohort_slug is not None and _join(connection, cohort_slug, username, user_id)
         except AlmanacError as error:
-            if error.retriable:  # the guard: what is stored is kept, and somebody should look
+            if isinstance(error, ShrunkenError):  # what is stored is kept, and somebody should look
+                staging.mark_suspicious(connection, user_id, error.subject)
                 alerts.raise_alert(connection, "suspicious", topic, str(error), user_id=user_id)
-            runs.record_failure(connection, run, "import", error, user_id=user_id)
-            runs.record_member(connection, run, user_id, "failed", error=error)
+            if not (is_new and forgetting.drop_if_unused(connection, user_id)):
+                runs.record_failure(connection, run, "import", error, user_id=user_id)
+                runs.record_member(connection, run, user_id, "failed", error=error)
             raise
         if not (is_known or is_outdated):
             alerts.resolve_alerts(connection, "suspicious", topic)
@@ -438,16 +466,19 @@ class InboxFile:
     @property
     def fingerprint(self) -> str:
         """Differs as soon as the file does; does not tell its name."""
-        return hashlib.sha256(f"{self.name}\0{self.size}\0{self.changed_at!r}".encode()).hexdigest()[:16]
+        told = f"{self.name}\0{self.size}\0{self.changed_at!r}"
+        return hashlib.sha256(os.fsencode(told)).hexdigest()[:16]
 
 
 def list_inbox(folder: Path) -> list[InboxFile]:
     """The ZIPs in the folder, by name; none if there is no such folder."""
     found = []
     for path in sorted(folder.glob("*")) if folder.is_dir() else ():
-        if path.suffix.lower() == ".zip" and not path.name.startswith(".") and path.is_file():
-            status = path.stat()
-            found.append(InboxFile(path.name, status.st_size, status.st_mtime))
+        if path.suffix.lower() == ".zip" and not path.name.startswith("."):
+            with suppress(OSError):  # somebody took it away since
+                status = path.stat()
+                if S_ISREG(status.st_mode):
+                    found.append(InboxFile(path.name, status.st_size, status.st_mtime))
     return found
 
 
@@ -475,10 +506,9 @@ def import_inbox(database_url: str, settings: Settings, run_id: str | None = Non
     folder = settings.inbox_folder
     paths: dict[bytes, Path] = {}
     for file in settled(list_inbox(folder), time.time()):
-        if file.size <= settings.import_max_megabytes * 1_000_000:
-            content = hashlib.sha256((folder / file.name).read_bytes()).digest()
-        else:
-            content = file.fingerprint.encode()
+        content = file.fingerprint.encode()
+        with suppress(ImportFileError):  # it is refused below, alone
+            content, _ = _read_file(folder / file.name, settings.import_max_megabytes)
         paths.setdefault(content, folder / file.name)
     with connect_to(database_url, autocommit=True) as connection:
         known = imports.known_contents(connection, paths)

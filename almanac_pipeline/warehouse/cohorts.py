@@ -12,6 +12,7 @@ from psycopg.rows import class_row
 from psycopg.types.json import Jsonb
 
 from almanac_pipeline.errors import ConfigurationError
+from almanac_pipeline.warehouse.forgetting import NAME_LISTS, forgotten, hold_off
 from almanac_pipeline.warehouse.members import ensure_users
 
 SLUG = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
@@ -64,9 +65,11 @@ def create_cohort(
 ) -> Cohort:
     """Create the cohort, or return it if it exists with the same definition (the label is updated).
 
+    The names of those who asked to be forgotten are left out of what is stored.
+
     Raises:
-        ConfigurationError: slug or definition are malformed, or the slug belongs to another definition
-            or to a cohort that has ended.
+        ConfigurationError: slug or definition are malformed, the slug belongs to another definition
+            or to a cohort that has ended, or everybody named asked to be forgotten.
     """
     if not SLUG.fullmatch(slug):
         raise ConfigurationError(
@@ -77,6 +80,8 @@ def create_cohort(
             require_active(known)
     wanted = validated_definition(definition)
     with connection.transaction():
+        hold_off(connection)
+        wanted = _without_forgotten(connection, wanted)
         seed = wanted.get("seed") or wanted.get("owner")
         seed_user_id = ensure_users(connection, [seed]).get(seed) if seed else None
         if seed and seed_user_id is None:
@@ -107,12 +112,15 @@ def create_cohort(
 def add_named_members(connection: psycopg.Connection, slug: str, usernames: Sequence[str]) -> Cohort:
     """Put more names into a cohort of kind `usernames`; it is created, with its slug as label, if needed.
 
-    They become members with the next sync of members. Repeating it changes nothing.
+    They become members with the next sync of members. Repeating it changes nothing. Who asked to be
+    forgotten is left out.
 
     Raises:
-        ConfigurationError: a name is malformed, or the cohort's members are not found by names.
+        ConfigurationError: a name is malformed, the cohort's members are not found by names, or
+            everybody named asked to be forgotten.
     """
     with connection.transaction():
+        hold_off(connection)
         # Two who create the cohort have no row to wait for.
         connection.execute("select pg_advisory_xact_lock(%s, hashtext(%s))", [COHORT_LOCK, slug])
         connection.execute("select from raw.cohorts where slug = %s for update", [slug])
@@ -125,7 +133,9 @@ def add_named_members(connection: psycopg.Connection, slug: str, usernames: Sequ
                 "Choose another slug, or one of kind usernames."
             )
         names = [*(known.definition.get("usernames") or ()), *usernames]
-        wanted = validated_definition({"kind": "usernames", "usernames": names})
+        wanted = _without_forgotten(
+            connection, validated_definition({"kind": "usernames", "usernames": names})
+        )
         connection.execute(
             "update raw.cohorts set definition = %(new)s, updated_at = now()"
             " where slug = %(slug)s and definition <> %(new)s",
@@ -166,6 +176,18 @@ def list_cohorts(connection: psycopg.Connection) -> list[Cohort]:
 
 
 _SELECT = "select cohort_id, slug, label, definition, status, seed_user_id from raw.cohorts"
+
+
+def _without_forgotten(connection: psycopg.Connection, definition: Mapping[str, Any]) -> dict[str, Any]:
+    """The definition without the names in its lists whose bearers asked to be forgotten."""
+    lists = {key: definition[key] for key in NAME_LISTS if key in definition}
+    gone = forgotten(connection, [name for names in lists.values() for name in names])
+    kept = {key: [name for name in names if name not in gone] for key, names in lists.items()}
+    if kept.get("usernames") == []:
+        raise ConfigurationError(
+            "Everybody named asked to be forgotten: there is nobody to make a cohort of."
+        )
+    return {**definition, **kept}
 
 
 def _filled(definition: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -157,6 +157,25 @@ def forget(connection: psycopg.Connection, username: str) -> Forgotten:
                     return _erase(connection, name, user_ids)
 
 
+def drop_if_unused(connection: psycopg.Connection, user_id: int) -> bool:
+    """Delete a user of whom nothing is stored but the name; whether it was so."""
+    tables = [(table, column) for table, column in PERSONAL_ROWS if table != "raw.users"]
+    unused = SQL(" and ").join(
+        SQL("not exists (select from {} where {} = %(user)s)").format(
+            Identifier(*table.split(".")), Identifier(column)
+        )
+        for table, column in [*tables, ("raw.cohorts", "seed_user_id")]
+    )
+    with connection.transaction():
+        # Whoever is about to refer to the user either waits for us or is seen by the next statement.
+        connection.execute("select from raw.users where user_id = %s for update", [user_id])
+        return bool(
+            connection.execute(
+                SQL("delete from raw.users where user_id = %(user)s and {}").format(unused), {"user": user_id}
+            ).rowcount
+        )
+
+
 def withdrawn_cohorts(connection: psycopg.Connection) -> list[str]:
     """Slugs of the active cohorts whose tables a forgetting emptied and no build has filled since."""
     rows = connection.execute(

@@ -2,11 +2,44 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
 from datetime import date, datetime
 
 import psycopg
 from psycopg.types.json import Jsonb
+
+from almanac_pipeline.errors import ImportFileError
+
+
+@contextmanager
+def refusing_what_does_not_fit() -> Iterator[None]:
+    """Blame on the file what the database says of its values; only other failures are the database's.
+
+    Raises:
+        ImportFileError: a value cannot be stored. The server's own message would repeat it.
+    """
+    try:
+        yield
+    except (
+        psycopg.DataError,
+        psycopg.errors.ProgramLimitExceeded,
+        psycopg.errors.CheckViolation,
+    ) as error:
+        raise ImportFileError(
+            f"The database cannot store a value of the export ({type(error).__name__}); nothing of it was "
+            "imported. Download the export again; if that does not help, report it."
+        ) from None
+
+
+def is_known_member(connection: psycopg.Connection, username: str) -> bool:
+    """Whether somebody has this name, or had it before."""
+    row = connection.execute(
+        "select from raw.users where username = %(name)s"
+        " union all select from raw.user_aliases where username = %(name)s limit 1",
+        {"name": username},
+    ).fetchone()
+    return row is not None
 
 
 def is_imported(connection: psycopg.Connection, content_sha256: bytes, user_id: int) -> bool:

@@ -17,7 +17,7 @@ from typing import Literal
 import psycopg
 from psycopg.rows import class_row
 
-from almanac_pipeline.errors import ForgottenError, RetriableError
+from almanac_pipeline.errors import ForgottenError, ShrunkenError
 from almanac_pipeline.sources.records import FilmItem
 from almanac_pipeline.warehouse import staging
 from almanac_pipeline.warehouse.copying import copy_rows
@@ -293,7 +293,7 @@ def merge_opinions(
     fully read at `as_of`. What is older than what is known changes no opinion.
 
     Raises:
-        RetriableError: a complete part holds less than `shrink_guard_share` of what is stored:
+        ShrunkenError: a complete part holds less than `shrink_guard_share` of what is stored:
             nothing was changed, and the part is marked as suspicious. A caller in a transaction
             of its own marks it again, with `staging.mark_suspicious`.
         ForgottenError: there is no such member any more.
@@ -362,9 +362,10 @@ def _require_plausible(
         given, stored = given_by_part[part], count_stored(connection, user_id, part)
         if given < shrink_guard_share * stored:
             staging.mark_suspicious(connection, user_id, _SUBJECTS[part])
-            raise RetriableError(
+            raise ShrunkenError(
                 f"Only {given} films came as {part} where {stored} are stored; nothing was changed."
-                " If that is right, run once with a lower ALMANAC_SHRINK_GUARD_SHARE."
+                " If that is right, run once with a lower ALMANAC_SHRINK_GUARD_SHARE.",
+                subject=_SUBJECTS[part],
             )
 
 

@@ -14,7 +14,7 @@ from typing import Literal
 
 import psycopg
 
-from almanac_pipeline.errors import RetriableError
+from almanac_pipeline.errors import ShrunkenError
 from almanac_pipeline.sources.records import DiaryRow
 from almanac_pipeline.warehouse import staging
 from almanac_pipeline.warehouse.copying import copy_rows
@@ -81,7 +81,7 @@ def merge_diary(
     film and day. `as_of` is the moment at which the source knew all this.
 
     Raises:
-        RetriableError: a complete diary is much smaller than the stored one; nothing was changed.
+        ShrunkenError: a complete diary is much smaller than the stored one; nothing was changed.
     """
     with connection.transaction():
         if _is_outdated(connection, user_id, "diary", as_of):
@@ -123,7 +123,7 @@ def merge_watchlist(
     """Store what a member wants to see; with `complete`, films that are missing are gone.
 
     Raises:
-        RetriableError: a complete watchlist is much smaller than the stored one; nothing was changed.
+        ShrunkenError: a complete watchlist is much smaller than the stored one; nothing was changed.
     """
     with connection.transaction():
         if _is_outdated(connection, user_id, "watchlist", as_of):
@@ -190,7 +190,7 @@ def merge_lists(
     Counts lists, not films.
 
     Raises:
-        RetriableError: far fewer lists than are stored; nothing was changed.
+        ShrunkenError: far fewer lists than are stored; nothing was changed.
     """
     with connection.transaction():
         if _is_outdated(connection, user_id, "lists", as_of):
@@ -386,9 +386,10 @@ def _count(connection: psycopg.Connection, table: str, user_id: int) -> int:
 
 def _require_not_shrunken(subject: Subject, count: int, stored: int, share: float) -> None:
     if count < share * stored:
-        raise RetriableError(
+        raise ShrunkenError(
             f"The {subject} of the member would shrink from {stored:,} to {count:,} entries: nothing was "
-            "changed. If that is right, run once with a lower ALMANAC_SHRINK_GUARD_SHARE."
+            "changed. If that is right, run once with a lower ALMANAC_SHRINK_GUARD_SHARE.",
+            subject=subject,
         )
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
+from almanac_pipeline.cli.common import print_error
 from tests.cli.conftest import Almanac
 
 PROGRAM = Path(sys.executable).with_name("almanac")
@@ -97,3 +98,13 @@ def test_a_movielens_folder_that_is_not_there_is_a_usage_error(almanac: Almanac,
     outcome = almanac("demo", "--movielens", str(tmp_path / "missing"))
     assert (outcome.code, outcome.out) == (2, "")
     assert "does not exist" in outcome.err
+
+
+def test_an_error_is_shown_without_control_characters_and_not_endlessly(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    print_error("for \x1b[31m\u202equirin\udc80\x07 " + "x" * 100_000)
+    shown = capsys.readouterr().err
+    assert "for [31mquirin x" in shown
+    assert shown.isprintable() or shown.rstrip("\n").isprintable()
+    assert len(shown) < 2100

@@ -296,16 +296,22 @@ def test_files_that_are_missing_say_nothing(import_files: Import, opinions: Any,
 
 
 @pytest.mark.parametrize(
-    ("name", "content"),
+    ("name", "content", "subject"),
     [
-        ("ratings.csv", exports.ratings((1, 5))),
-        ("likes/films.csv", exports.films()),
-        ("diary.csv", exports.diary()),
-        ("watchlist.csv", exports.films(20)),
+        ("ratings.csv", exports.ratings((1, 5)), "ratings"),
+        ("likes/films.csv", exports.films(), "likes"),
+        ("diary.csv", exports.diary(), "diary"),
+        ("watchlist.csv", exports.films(20), "watchlist"),
     ],
 )
 def test_a_strongly_shrunken_export_changes_nothing_and_raises_an_alert(
-    import_files: Import, opinions: Any, query: Query, stored: Callable[[], Any], name: str, content: str
+    import_files: Import,
+    opinions: Any,
+    query: Query,
+    stored: Callable[[], Any],
+    name: str,
+    content: str,
+    subject: str,
 ) -> None:
     import_files(exports.whole_export())
     before, known = stored(), opinions()
@@ -318,6 +324,8 @@ def test_a_strongly_shrunken_export_changes_nothing_and_raises_an_alert(
     [alert] = query("select kind, message from ops.alerts where resolved_at is null")
     assert alert["kind"] == "suspicious"
     assert "ada" not in alert["message"]
+    doubted = query("select subject from ops.user_scrape_state where suspicious_at is not null")
+    assert doubted == [{"subject": subject}]
     # The file before is no reason to be at ease.
     import_files(exports.whole_export())
     assert len(query("select 1 from ops.alerts where resolved_at is null")) == 1
@@ -479,6 +487,7 @@ def test_a_cohort_made_from_followings_takes_no_strangers(
     report = import_files(exports.whole_export(), cohort_slug="circle")
     assert report.outcome == "refused"
     assert query("select 1 from raw.ratings") == query("select 1 from ops.imports") == []
+    assert query("select 1 from raw.users where username = 'ada'") == []
 
     connection.execute("insert into raw.users (username) values ('ada') on conflict do nothing")
     connection.execute(
@@ -594,3 +603,69 @@ def test_the_inbox_imports_what_is_new_and_tries_a_bad_file_once(
     ]
     refusals = query("select refusal from ops.imports where refusal is not null order by import_id")
     assert ["truncated" in refusals[0]["refusal"], "no ZIP" in refusals[1]["refusal"]] == [True, True]
+
+
+def test_a_file_that_cannot_be_read_is_refused_alone_and_tried_again(
+    database_url: str, tmp_path: Path, query: Query, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = Settings(_env_file=None, inbox=tmp_path)  # type: ignore[call-arg]
+    for name, files in {"quirin.zip": exports.whole_export(), "z.zip": exports.whole_export()}.items():
+        user = exports.profile(name.removesuffix(".zip"))
+        (tmp_path / name).write_bytes(exports.pack(files | {"profile.csv": user}))
+        os.utime(tmp_path / name, (0, 0))
+    read_bytes = Path.read_bytes
+
+    def locked(path: Path) -> bytes:
+        if path.name == "quirin.zip":
+            raise PermissionError(13, "Permission denied", str(path))
+        return read_bytes(path)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "read_bytes", locked)
+        report = import_inbox(database_url, settings)
+    assert (report.imported_count, report.failures_count) == (1, 1)
+    assert "quirin" not in str(report.failures)
+    assert import_inbox(database_url, settings).imported_count == 1
+
+
+def test_a_file_that_is_too_large_is_refused_once(database_url: str, tmp_path: Path) -> None:
+    settings = Settings(_env_file=None, inbox=tmp_path, import_max_megabytes=1)  # type: ignore[call-arg]
+    with (tmp_path / "quirin.zip").open("wb") as file:
+        file.truncate(2_000_000)
+    os.utime(tmp_path / "quirin.zip", (0, 0))
+    with pytest.raises(ImportFileError, match="ALMANAC_IMPORT_MAX_MEGABYTES"):
+        import_inbox(database_url, settings)
+    assert import_inbox(database_url, settings).files_count == 0
+
+
+def test_what_the_database_cannot_store_is_that_files_fault_alone(
+    database_url: str, settings: Settings, tmp_path: Path, query: Query, connection: psycopg.Connection
+) -> None:
+    connection.execute(
+        "alter table raw.lists add check (name <> 'Quirin')",
+    )
+    connection.commit()
+    for name, title in {"ann": "Quirin", "bea": "Fine"}.items():
+        files = exports.whole_export() | {
+            "profile.csv": exports.profile(name),
+            "lists/the-best.csv": exports.film_list(title, "lA", 1),
+        }
+        (tmp_path / f"{name}.zip").write_bytes(exports.pack(files))
+    report = import_exports(database_url, settings, [tmp_path / "ann.zip", tmp_path / "bea.zip"])
+    assert [file.outcome for file in report.files] == ["refused", "imported"]
+    [refused] = query("select refusal from ops.imports where refusal is not null")
+    assert "CheckViolation" in refused["refusal"]
+    assert "Quirin" not in refused["refusal"]
+    # A member of whom nothing could be imported is none.
+    assert query("select username from raw.users") == [{"username": "bea"}]
+
+
+def test_the_longest_names_that_are_read_can_be_stored(import_files: Import) -> None:
+    name = "".join(chr(0x1F300 + number) for number in range(500))
+    files = exports.whole_export() | {
+        "ratings.csv": exports.table(exports.RATING, (*exports.film(1, name=name), 3)),
+        "diary.csv": exports.diary(exports.viewing(1, "", "2026-01-01", link="", name=name)),
+        "lists/the-best.csv": exports.film_list(name, "?"),
+    }
+    report = import_files(files)
+    assert (report.outcome, report.error) == ("imported", "")

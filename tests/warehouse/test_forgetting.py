@@ -12,7 +12,7 @@ import pytest
 from psycopg.types.json import Jsonb
 
 from almanac_pipeline.errors import ConfigurationError, ForgottenError
-from almanac_pipeline.warehouse.cohorts import create_cohort, get_cohort
+from almanac_pipeline.warehouse.cohorts import add_named_members, create_cohort, get_cohort
 from almanac_pipeline.warehouse.connection import connect_to
 from almanac_pipeline.warehouse.dbt import BUILD_LOCK
 from almanac_pipeline.warehouse.forgetting import (
@@ -389,3 +389,15 @@ def test_statistics_that_are_being_written_are_waited_for_and_go_too(
         computing.commit()
         assert forgetting.result(timeout=30).rows_by_table["intermediate.circle_films"] == 1
     assert auto.execute("select count(*) from intermediate.circle_films").fetchone() == (0,)
+
+
+def test_a_forgotten_name_is_not_written_into_a_cohort_again(auto: psycopg.Connection) -> None:
+    forget(auto, "ann")
+    picked = {"kind": "usernames", "usernames": ["Ann", "bob"]}
+    assert create_cohort(auto, "picked", "Picked", picked).definition["usernames"] == ["bob"]
+    assert add_named_members(auto, "picked", ["ann", "cat"]).definition["usernames"] == ["bob", "cat"]
+    circle = {"kind": "following", "seed": "bob", "exclude": ["ann", "dan"]}
+    assert create_cohort(auto, "circle", "Circle", circle).definition["exclude"] == ["dan"]
+    with pytest.raises(ConfigurationError, match="Everybody named"):
+        add_named_members(auto, "nobody", ["ann"])
+    assert "ann" not in str(auto.execute("select definition from raw.cohorts").fetchall())
