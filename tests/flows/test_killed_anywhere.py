@@ -24,7 +24,7 @@ from tests.conftest import PROJECT_ROOT, new_database
 WORKERS = 4
 WORLD = GeneratedWorld(seed=17, members=8, films=500, ratings=260)
 # `make soak` asks for more than CI has time for.
-EXAMPLES = int(os.environ.get("TEST_KILL_EXAMPLES", "4"))
+EXAMPLES = int(os.environ.get("TEST_KILL_EXAMPLES", "3"))
 
 
 @pytest.fixture(scope="module")

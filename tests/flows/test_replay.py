@@ -8,7 +8,7 @@ from bench.replay import replay
 from tests.conftest import new_database
 
 # `make bench` replays 300 days of 60 people.
-DAYS, PEOPLE = 25, 8
+DAYS, PEOPLE = 12, 6
 
 
 @pytest.mark.shared
