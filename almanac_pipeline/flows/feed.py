@@ -113,7 +113,8 @@ def _opinion(entry: FeedEntry) -> Opinion:
 
 def _viewing(entry: FeedEntry) -> DiaryEntry:
     return DiaryEntry(
-        key=entry.guid,
+        # The number alone: a viewing that gets a review changes its kind, letterboxd-watch-777.
+        key=entry.guid.rpartition("-")[2],
         title=entry.film.title or entry.film.slug,
         release_year=entry.film.release_year,
         film=_key(entry),

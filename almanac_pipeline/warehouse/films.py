@@ -1,4 +1,4 @@
-"""Which film a source means: by uid, by lid, by any slug it ever had. New films, renames, merges.
+"""Which film a source means: by uid, lid, any slug it ever had, else by name. New films, renames, merges.
 
 Takes items from the temporary table `given`, or wherever else they lie, and puts them with their
 films into another, `incoming`: one row per item. Who stores something of films shares
@@ -83,7 +83,8 @@ def open_incoming(connection: psycopg.Connection) -> None:
             uid_film_id bigint,
             lid_film_id bigint,
             slug_film_id bigint,
-            slug_fits boolean not null default true
+            slug_fits boolean not null default true,
+            name_film_id bigint
         ) on commit delete rows;
         -- Of an earlier use in the caller's own transaction.
         delete from given;
@@ -108,7 +109,8 @@ def fill_given(
 # A slug counts only where its film has no other id that contradicts the item's: slugs are given
 # away again. The best evidence comes first.
 _FILM_BY_SLUG = "case when slug_fits then slug_film_id end"
-_BEST_MATCH = f"coalesce(film_id, uid_film_id, lid_film_id, {_FILM_BY_SLUG})"
+_FILM_BY_ID = f"coalesce(film_id, uid_film_id, lid_film_id, {_FILM_BY_SLUG})"
+_BEST_MATCH = f"coalesce({_FILM_BY_ID}, name_film_id)"
 
 
 def resolve_incoming(
@@ -230,7 +232,8 @@ def _match_aliases(connection: psycopg.Connection) -> None:
             lid_film_id = (select film_id from raw.film_aliases where kind = 'lid' and value = incoming.lid),
             slug_film_id = (
                 select film_id from raw.film_aliases where kind = 'slug' and value = incoming.slug
-            )
+            ),
+            name_film_id = null
         where not is_known
         """
     )
@@ -245,6 +248,54 @@ def _match_aliases(connection: psycopg.Connection) -> None:
           and slug_film_id is distinct from coalesce(uid_film_id, lid_film_id)
         """
     )
+    _match_names(connection)
+
+
+def _match_names(connection: psycopg.Connection) -> None:
+    """Note the film that an export names by its lid alone, and a feed or an old page without any lid.
+
+    Title and year join the two only where nothing else has them, neither a film nor another item, or
+    where both are the same TMDB title: what is ambiguous stays apart. One index probe each.
+    """
+    connection.execute(
+        f"""
+        with item as (
+            select lower(btrim(title)) as name, release_year,
+                   min(coalesce(uid, lid, slug)) as identity,
+                   min(slug) as slug, min(uid) as uid, min(lid) as lid, min({_FILM_BY_ID}) as film_id
+            from incoming
+            where title is not null and release_year is not null
+            group by lower(btrim(title)), release_year
+            having count(distinct coalesce(uid, lid, slug)) = 1 and not bool_or(is_known)
+               and (min(lid) is null or coalesce(min(slug), min(uid)) is null)
+        ), twin as (
+            select item.identity, other.film_id
+            from item
+            left join raw.films as own using (film_id)
+            cross join lateral (
+                select case when count(*) = 1 then min(film_id)
+                            when count(*) filter (where has_same_title) = 1
+                            then min(film_id) filter (where has_same_title) end as film_id
+                from raw.films as film
+                cross join lateral (
+                    select (film.tmdb_media_type, film.tmdb_id) = (own.tmdb_media_type, own.tmdb_id)
+                ) as tmdb (has_same_title)
+                where lower(btrim(film.title)) = item.name and film.release_year = item.release_year
+                  and film.film_id is distinct from item.film_id
+            ) as found
+            join raw.films as other on other.film_id = found.film_id
+            where coalesce((other.tmdb_media_type, other.tmdb_id)
+                           = (own.tmdb_media_type, own.tmdb_id), true)
+              and case when coalesce(item.lid, own.lid) is null
+                       then other.lid is not null and other.slug is null and other.uid is null
+                       else other.lid is null and coalesce(item.slug, own.slug, item.uid, own.uid) is null
+                  end
+        )
+        update incoming set name_film_id = twin.film_id
+        from twin
+        where not is_known and twin.identity = coalesce(incoming.uid, incoming.lid, incoming.slug)
+        """
+    )
 
 
 def _find_twins(connection: psycopg.Connection) -> tuple[int, int] | None:
@@ -253,7 +304,7 @@ def _find_twins(connection: psycopg.Connection) -> tuple[int, int] | None:
         f"""
         with pair as (
             select {_BEST_MATCH} as keep_id,
-                   unnest(array[uid_film_id, lid_film_id, {_FILM_BY_SLUG}]) as other_id
+                   unnest(array[uid_film_id, lid_film_id, {_FILM_BY_SLUG}, name_film_id]) as other_id
             from incoming where not is_known
         )
         select keep_id, other_id
@@ -389,6 +440,33 @@ def _merge_films(connection: psycopg.Connection, keep: int, drop: int) -> None:
           and kept.user_id = any(%(members)s)
         """,
         "update raw.ratings set film_id = %(keep)s where film_id = %(drop)s and user_id = any(%(members)s)",
+        # One viewing of which two sources told, each of its own film. The nth of a day is the nth.
+        """
+        with entry as (
+            select *, row_number() over (
+                       partition by user_id, film_id, source, watched_on
+                       order by removed_at is not null, diary_entry_id
+                   ) as nth
+            from raw.diary_entries where film_id in (%(keep)s, %(drop)s) and watched_on is not null
+        ), pair as (
+            select distinct on (other.diary_entry_id)
+                   kept.diary_entry_id as kept_id, other.*
+            from entry as kept
+            join entry as other using (user_id, watched_on, nth)
+            where kept.film_id = %(keep)s and other.film_id = %(drop)s and kept.source <> other.source
+            order by other.diary_entry_id, kept.diary_entry_id
+        ), gone as (
+            delete from raw.diary_entries as entry using pair
+            where entry.diary_entry_id = pair.diary_entry_id
+        )
+        update raw.diary_entries as kept
+        set rating = coalesce(kept.rating, pair.rating), liked = coalesce(kept.liked, pair.liked),
+            rewatch = kept.rewatch or pair.rewatch, has_review = kept.has_review or pair.has_review,
+            logged_on = coalesce(kept.logged_on, pair.logged_on),
+            removed_at = case when pair.removed_at is not null then kept.removed_at end,
+            updated_at = now()
+        from pair where kept.diary_entry_id = pair.kept_id
+        """,
         "update raw.diary_entries set film_id = %(keep)s where film_id = %(drop)s",
         "update raw.list_entries set film_id = %(keep)s where film_id = %(drop)s",
         """

@@ -99,11 +99,13 @@ def merge_diary(
                 f"""
                 update raw.diary_entries as stored set removed_at = now(), updated_at = now()
                 where user_id = %(user)s and removed_at is null and {_WAS_KNOWN}
+                  -- A review without a day is in no diary: only who told of it can miss it.
+                  and (watched_on is not null or source = %(source)s)
                   and not exists (
                       select from incoming_entries as item where item.diary_entry_id = stored.diary_entry_id
                   )
                 """,
-                {"user": user_id, "as_of": as_of},
+                {"user": user_id, "as_of": as_of, "source": source},
             ).rowcount
             _mark_read(connection, user_id, "diary", source, as_of)
         added = _insert_entries(connection, user_id, source)

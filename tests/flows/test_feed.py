@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import psycopg
@@ -12,6 +13,7 @@ import pytest
 
 from almanac_pipeline.errors import BlockedError, ConfigurationError, NotFoundError
 from almanac_pipeline.flows.feed import FEED_ENTRIES, leaves_a_gap
+from almanac_pipeline.flows.imports import import_exports
 from almanac_pipeline.flows.members import sync_members
 from almanac_pipeline.flows.opinions import OpinionsReport
 from almanac_pipeline.flows.ratings import sync_ratings
@@ -25,6 +27,7 @@ from almanac_pipeline.sources.records import Feed, FeedEntry
 from almanac_pipeline.warehouse.cohorts import create_cohort
 from almanac_pipeline.warehouse.member_state import MemberState
 from almanac_pipeline.warehouse.staging import ScrapeState
+from tests import exports
 from tests.flows.conftest import Query
 from tests.flows.world import World, film
 
@@ -35,7 +38,7 @@ def entry(number: int, hours_ago: float, rating: float | None = 4.0, **changes: 
     """A viewing of film number so-and-so, logged so many hours ago."""
     moment = NOW - timedelta(hours=hours_ago)
     values: dict[str, Any] = {
-        "guid": f"letterboxd-watch-{number}-{hours_ago}",
+        "guid": f"letterboxd-watch-{number}{round(hours_ago * 10):05}",
         "film": film(number, uid=None, lid=None, rating=rating),
         "tmdb_media_type": "movie",
         "tmdb_id": 1000 + number,
@@ -143,6 +146,64 @@ def test_the_newest_viewing_of_a_film_is_the_opinion_and_nothing_is_ever_removed
     feeds.entries["ada"] = [entry(1, 0.5, None, rewatch=True)]
     assert sync().removed_count == 0
     assert [(row["slug"], row["rating"]) for row in query(OPINIONS)] == [("film-1", 5.0), ("film-2", 4.0)]
+
+
+def test_a_viewing_that_gets_a_review_stays_one_viewing(
+    sync: Callable[[], OpinionsReport], feeds: Feeds, query: Query
+) -> None:
+    feeds.entries["ada"] = [entry(1, 1, guid="letterboxd-watch-777", watched_on=None)]
+    sync()
+    feeds.entries["ada"] = [entry(1, 1, guid="letterboxd-review-777", watched_on=None, is_review=True)]
+    sync()
+    assert query("select source_key, has_review from raw.diary_entries") == [
+        {"source_key": "777", "has_review": True}
+    ]
+
+
+def export_of(database_url: str, settings: Settings, folder: Path, minute: int, *numbers: int) -> None:
+    """Import an export of ada, made today: films rated 4.0, each logged on the day of `entry(n, 1)`."""
+    moment = NOW - timedelta(hours=1)
+    day = moment.date().isoformat()
+    path = folder / f"letterboxd-ada-{(NOW - timedelta(minutes=minute)):%Y-%m-%d-%H-%M}-utc.zip"
+    files: dict[str, str | bytes] = {
+        "profile.csv": exports.profile(),
+        "ratings.csv": exports.ratings(*((n, 4.0) for n in numbers), day=day),
+        "diary.csv": exports.diary(*(exports.viewing(n, f"e{n}", day, 4.0) for n in numbers)),
+    }
+    path.write_bytes(exports.pack(files, stamp=(2026, 5, 1, 12, minute, 0)))
+    [report] = import_exports(database_url, settings, [path]).files
+    assert report.outcome == "imported", report.error
+
+
+@pytest.mark.parametrize("order", ["export feed", "feed export"])
+def test_without_pages_an_export_and_a_feed_tell_of_the_same_films(
+    order: str,
+    sync: Callable[[], OpinionsReport],
+    feeds: Feeds,
+    query: Query,
+    database_url: str,
+    settings: Settings,
+    tmp_path: Path,
+) -> None:
+    feeds.entries["ada"] = [entry(n, 1) for n in (1, 2, 3)]
+    if order == "feed export":
+        sync()
+    export_of(database_url, settings, tmp_path, 3, 1, 2, 3)
+    sync()
+    export_of(database_url, settings, tmp_path, 2, 1, 2, 3)
+    sync()
+    assert [tuple(row.values()) for row in query("select slug, lid from raw.films order by slug")] == [
+        (f"film-{n}", f"L{n}") for n in (1, 2, 3)
+    ]
+    assert [(row["slug"], row["rating"]) for row in query(OPINIONS)] == [
+        (f"film-{n}", 4.0) for n in (1, 2, 3)
+    ]
+    assert query("select kind, count(*) as n from raw.rating_events group by kind") == [
+        {"kind": "added", "n": 3}
+    ]
+    assert query("select count(*) as n, count(removed_at) as gone from raw.diary_entries") == [
+        {"n": 3, "gone": 0}
+    ]
 
 
 def test_a_known_tmdb_id_stays(

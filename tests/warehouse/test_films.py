@@ -212,3 +212,80 @@ def test_many_items_are_resolved_in_one_go(connection: psycopg.Connection) -> No
     before = writes(connection)
     assert resolve(connection, *reversed(items)) == found[::-1]
     assert writes(connection) == before
+
+
+EXPORTED = FilmKey(lid="L1", title="Cure ", release_year=1997)
+FED = FilmKey("cure", title="CURE", release_year=1997)
+
+
+@pytest.mark.parametrize(("first", "second"), [(EXPORTED, FED), (FED, EXPORTED)])
+def test_a_film_of_an_export_and_one_of_a_feed_are_one_by_title_and_year(
+    connection: psycopg.Connection, first: FilmKey, second: FilmKey
+) -> None:
+    [known] = resolve(connection, first)
+    assert resolve(connection, second, second) == [known, known]
+    [row] = films(connection)
+    assert row[:3] == ("cure", None, "L1")
+    before = writes(connection)
+    assert resolve(connection, EXPORTED, FED) == [known, known]
+    assert writes(connection) == before
+
+
+@pytest.mark.parametrize(
+    "others",
+    [
+        [FilmKey(lid="L2", title="Cure", release_year=1997)],
+        [FilmKey("cure-2", "film:2", "L2", "Cure", 1997)],
+    ],
+)
+def test_films_of_the_same_title_and_year_stay_apart(
+    connection: psycopg.Connection, others: list[FilmKey]
+) -> None:
+    known = resolve(connection, EXPORTED, *others)
+    assert resolve(connection, FED)[0] not in known
+
+
+def test_two_new_items_of_one_title_and_year_do_not_share_a_film(connection: psycopg.Connection) -> None:
+    [known] = resolve(connection, EXPORTED)
+    other = FilmKey("cure-2", title="Cure", release_year=1997)
+    assert len({known, *resolve(connection, FED, other)}) == 3
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        FilmKey("cure", title="Cure", release_year=1998),
+        FilmKey("cure", title="Cure"),
+        FilmKey("cure", "film:2", "L2", "Cure", 1997),
+    ],
+)
+def test_another_year_no_year_or_another_id_joins_nothing(
+    connection: psycopg.Connection, other: FilmKey
+) -> None:
+    assert resolve(connection, EXPORTED) != resolve(connection, other)
+
+
+def test_joining_twins_makes_one_viewing_of_what_both_sources_told(connection: psycopg.Connection) -> None:
+    """The feed's film had no year at first, so that it was taken for another one."""
+    fed, exported = resolve(connection, FilmKey("cure", title="Cure")) + resolve(connection, EXPORTED)
+    assert fed != exported
+    row = connection.execute("insert into raw.users (username) values ('ada') returning user_id").fetchone()
+    assert row is not None
+    for film_id, source, key, day, liked in [
+        (fed, "rss", "7", "2026-01-01", True), (exported, "export", "eA", "2026-01-01", None),
+        (exported, "export", "eB", "2026-01-01", None), (exported, "export", "eC", "2026-02-01", None),
+    ]:  # fmt: skip
+        connection.execute(
+            "insert into raw.diary_entries"
+            " (user_id, film_id, source, source_key, film_title, watched_on, liked)"
+            " values (%s, %s, %s, %s, 'Cure', %s, %s)",
+            [row[0], film_id, source, key, day, liked],
+        )
+    [film_id] = resolve(connection, FED)
+    assert len(films(connection)) == 1
+    rows = connection.execute(
+        "select film_id, watched_on::text, liked from raw.diary_entries order by watched_on, liked nulls last"
+    ).fetchall()
+    assert rows == [
+        (film_id, "2026-01-01", True), (film_id, "2026-01-01", None), (film_id, "2026-02-01", None),
+    ]  # fmt: skip

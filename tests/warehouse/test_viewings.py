@@ -127,6 +127,13 @@ def test_a_snapshot_takes_nothing_away_that_was_logged_after_it(log: Any, diary:
     assert [row["source_key"] for row in diary()] == ["eA"]
 
 
+def test_a_diary_says_nothing_of_an_undated_review_of_another_source(log: Any, diary: Any) -> None:
+    log(entry("777", OTHER, watched_on=None), source="rss", complete=False)
+    log(entry("eA"), entry("eB", watched_on=None), as_of=LATER)
+    assert log(entry("eA"), as_of=LATER + timedelta(hours=1), shrink_guard_share=0).removed == 1
+    assert [row["source_key"] for row in diary()] == ["777", "eA"]
+
+
 def test_an_older_snapshot_changes_nothing(log: Any, diary: Any) -> None:
     log(entry("eA", rating=4.0), as_of=LATER)
     assert log(entry("eA", rating=1.0), entry("eB", OTHER), as_of=NOW).total == 0

@@ -45,6 +45,7 @@ alter table raw.rating_events
 create index rating_events_run on raw.rating_events using brin (scrape_run_id);
 drop index raw.ratings_film;
 create index films_slug_probe on raw.films using hash (slug); -- every item of every page looks here
+create index films_name on raw.films (lower(btrim(title)), release_year);
 create function raw.raters(a_film_id bigint) returns setof bigint language sql stable as $$
     select user_id from raw.users as member
     cross join lateral (
