@@ -5,11 +5,18 @@ from __future__ import annotations
 import threading
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
+from itertools import count
 from typing import Literal
 
 import psycopg
 
-from almanac_pipeline.errors import AlmanacError, LayoutChangedError, RetriableError, WrongPageError
+from almanac_pipeline.errors import (
+    AlmanacError,
+    LayoutChangedError,
+    NotFoundError,
+    RetriableError,
+    WrongPageError,
+)
 from almanac_pipeline.flows.workers import StoppedError
 from almanac_pipeline.settings import Settings
 from almanac_pipeline.sources.protocol import Grid, Source
@@ -39,7 +46,8 @@ _NEWEST_PARTS: dict[GridSubject, Literal["rated", "likes"]] = {"ratings": "rated
 class MemberRead:
     """What came of reading one thing of one member."""
 
-    outcome: Literal["full", "incremental", "unchanged", "failed"]
+    outcome: Literal["full", "incremental", "unchanged", "failed", "unreadable"]
+    """Unreadable: the site says that the member is private, gone or somebody else; that is no failure."""
     requests: int = 0
     rows_seen: int = 0
     changes: Changes = field(default_factory=Changes)
@@ -113,6 +121,7 @@ def sync_grid(reading: Reading, source: Source, grid: Grid, mode: Mode) -> Membe
     pages = _read_pages(reading, source, grid, mode, state.resume_page(mode))
     if pages.has_moved:
         # The list changed between two pages, or since the checkpoint: once more from the start.
+        staging.discard_staged(connection, user_id, subject)
         pages = _read_pages(reading, source, grid, mode, 1)
     if not pages.has_news:
         if reading.pages > 1:
@@ -231,7 +240,10 @@ def _read_pages(reading: Reading, source: Source, grid: Grid, mode: Mode, first_
     has_news = first_page > 1
     last_needed: int | None = None
     number = first_page
-    for page in _counted(reading, source.read_grid(reading.member.username, grid, first_page=first_page)):
+    asked = source.read_grid(reading.member.username, grid, first_page=first_page)
+    for page in _counted(reading, asked, first_page):
+        if page is None:
+            return _Pages(None, complete=False, has_moved=True)
         _require_sound(page, reading.member, subject, number)
         if number > 1 and page.total != stated_total:
             return _Pages(page.total, complete=False, has_moved=True)
@@ -258,11 +270,17 @@ def _read_pages(reading: Reading, source: Source, grid: Grid, mode: Mode, first_
     raise RetriableError(f"{grid}: page {number} was announced but did not come.")
 
 
-def _counted(reading: Reading, pages: Iterator[FilmGrid]) -> Iterator[FilmGrid]:
-    """The source's pages, each request counted, also one that fails."""
-    while True:
+def _counted(reading: Reading, pages: Iterator[FilmGrid], first_page: int) -> Iterator[FilmGrid | None]:
+    """The source's pages, each request counted, also one that fails; None for a later page that is gone."""
+    for number in count(first_page):
         reading.asks()
-        page = next(pages, None)
+        try:
+            page = next(pages, None)
+        except NotFoundError:
+            if number == 1:
+                raise
+            yield None
+            return
         if page is None:
             return
         reading.got(len(page.items))

@@ -6,12 +6,15 @@ of a member could not be read. Opinions stay out, but for the favourites that a 
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import psycopg
 
 from almanac_pipeline.errors import (
     AlmanacError,
     ForgottenError,
     LayoutChangedError,
+    NotFoundError,
     PermanentError,
     RenamedError,
     RetriableError,
@@ -99,15 +102,46 @@ def follow_renaming(connection: psycopg.Connection, member: Member, renamed: Ren
     return found
 
 
-def learn_from_error(connection: psycopg.Connection, member: Member, error: AlmanacError) -> AlmanacError:
+def learn_from_error(
+    connection: psycopg.Connection,
+    source: Source,
+    run: Run,
+    member: Member,
+    page_kind: str,
+    error: AlmanacError,
+    asks: Callable[[], None],
+) -> tuple[AlmanacError, bool]:
     """Remember what an error tells of the member; their memberships and opinions stay as they are.
 
-    Returns the error to record: another one where learning met it. Never raises one of a member.
+    Only the profile proves that somebody is gone: where another page is missing, it is read, and
+    `asks` called before. Returns the error to record, another one where learning met it, and whether
+    it is an answer: who the member is now, or that nothing of theirs is for us. Never raises an error
+    of a member.
     """
+    if isinstance(error, NotFoundError) and page_kind != "profile":
+        error = _profile_error(connection, source, run, member, asks)
     if isinstance(error, RenamedError):
         try:
             follow_renaming(connection, member, error)
         except PermanentError as learned:
-            return learned
-    members.mark_unreadable(connection, member.user_id, error)
-    return error
+            error = learned
+    is_answer = members.mark_unreadable(connection, member.user_id, error)
+    return error, is_answer or isinstance(error, (RenamedError, ForgottenError))
+
+
+def _profile_error(
+    connection: psycopg.Connection, source: Source, run: Run, member: Member, asks: Callable[[], None]
+) -> AlmanacError:
+    """What the profile says of a member of whom another page is missing."""
+    read_at = staging.read_state(connection, member.user_id, "profile").last_success_at
+    if read_at is None or read_at < run.started_at:
+        if not source.permits("profile"):
+            return PermanentError(
+                "A page of the member's is missing; whether they are gone may not be asked."
+            )
+        asks()
+        try:
+            read_profile(connection, source, member)
+        except (RetriableError, PermanentError) as error:
+            return error
+    return PermanentError("A page of the member's is missing, though their profile is there.")

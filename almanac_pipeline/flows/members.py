@@ -256,7 +256,11 @@ def _failed(
     sync: _Sync, connection: psycopg.Connection, member: Member, page_kind: str, error: AlmanacError
 ) -> AlmanacError:
     """Record that a page of a member could not be read, and what that tells of them."""
-    error = identities.learn_from_error(connection, member, error)
+
+    def asks() -> None:
+        sync.run.requests_count += 1
+
+    error, _ = identities.learn_from_error(connection, sync.source, sync.run, member, page_kind, error, asks)
     runs.record_failure(connection, sync.run, page_kind, error, user_id=member.user_id)
     return error
 
@@ -338,7 +342,7 @@ def _read_circle_once(sync: _Sync, member: Member, circle: Circle, is_due: Calla
             return
         try:
             people, _ = _read_people(sync, read(member.username), circle, owner=member.username)
-        except (NotFoundError, PrivateError) as error:
+        except PrivateError as error:
             members.mark_unreadable(connection, member.user_id, error)
             raise
         _store_circle(sync, member, circle, people)

@@ -37,7 +37,7 @@ from almanac_pipeline.flows.routes import (
     permissions,
     plan_route,
 )
-from almanac_pipeline.flows.workers import in_parallel, require_some_success
+from almanac_pipeline.flows.workers import LayoutWatch, in_parallel, require_some_success
 from almanac_pipeline.progress import track
 from almanac_pipeline.settings import Settings
 from almanac_pipeline.sources.protocol import Source
@@ -183,8 +183,10 @@ def sync_opinions(
             _add_to_run(run, result)
         attempted = [result for result in results if result.reads]
         errors = [error for result in attempted for error in result.errors]
-        if all(result.outcome == "failed" for result in attempted):
-            require_some_success("members", len(attempted), errors)
+        answered = [result for result in attempted if result.outcome != "unreadable"]
+        if all(result.outcome == "failed" for result in answered):
+            failures = [error for result in answered for error in result.errors]
+            require_some_success("members", len(answered), failures)
         with connect_to(database_url, autocommit=True) as connection:
             alerts.check_volume(connection, run, settings.volume_alert_factor)
     changes = sum((result.changes for result in results), opinions.Changes())
@@ -324,11 +326,17 @@ def _read(reading: Reading, step: Step, source: Source, feeds: Feeds | None) -> 
             [reading.member] = read_member_states(connection, [member.user_id])
             return _read_once(reading, step, source, feeds)
     except (RetriableError, PermanentError) as error:
-        learned = identities.learn_from_error(connection, member, error)
+        learned, is_answer = identities.learn_from_error(
+            connection, source, reading.run, member, _FAILURE_KINDS[step.reads], error, reading.asks
+        )
         user_id = None if isinstance(learned, ForgottenError) else member.user_id
         runs.record_failure(connection, reading.run, _FAILURE_KINDS[step.reads], learned, user_id=user_id)
         return MemberRead(
-            "failed", reading.requests, reading.rows_seen, errors=(learned,), pages=reading.pages
+            "unreadable" if is_answer else "failed",
+            reading.requests,
+            reading.rows_seen,
+            errors=(learned,),
+            pages=reading.pages,
         )
 
 
@@ -365,6 +373,7 @@ def _each_member(
     A member whom another run is reading just now comes again at the end, and is waited for then.
     """
     results: list[Taken] = []
+    watch = LayoutWatch()
     with (
         connection_pool(database_url, settings.http_workers) as pool,
         track(task, len(cohort_members)) as progress,
@@ -386,6 +395,7 @@ def _each_member(
                 else:
                     results.append(taken)
                     progress.advance()
+                    watch.saw(taken.errors, has_success=any(not read.errors for _, read in taken.reads))
             todo = busy
     return results
 
@@ -410,7 +420,7 @@ def _record(connection: psycopg.Connection, run: Run, taken: Taken) -> None:
 
 def _add_to_run(run: Run, taken: Taken) -> None:
     changes = taken.changes
-    run.members_count += taken.outcome not in ("skipped", "failed")
+    run.members_count += taken.outcome not in ("skipped", "failed", "unreadable")
     for _, read in taken.reads:
         run.pages_count += read.pages
         run.requests_count += read.requests

@@ -121,6 +121,9 @@ class _Planner:
         if not has_pages and not self._has_feed:
             why = "neither pages nor a feed of theirs may be fetched: import an export"
             return Route(self.member, (), (why,), is_nowhere=True)
+        hours = self.member.unreadable_hours
+        if not self.full and hours is not None and hours < self.settings.profile_max_age_hours:
+            return Route(self.member, (), (f"found {self.member.status} not long ago",))
         ratings, why_ratings = self._ratings()
         feed, why_feed = self._feed()
         steps = [step for step in (self._profile(ratings), ratings, feed) if step]

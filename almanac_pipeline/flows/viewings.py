@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from itertools import count
 from typing import Literal
 
 import psycopg
@@ -20,13 +21,14 @@ import psycopg
 from almanac_pipeline.errors import (
     AlmanacError,
     LayoutChangedError,
+    NotFoundError,
     PermanentError,
     RenamedError,
     RetriableError,
     WrongPageError,
 )
 from almanac_pipeline.flows import identities
-from almanac_pipeline.flows.workers import StoppedError, in_parallel, require_some_success
+from almanac_pipeline.flows.workers import LayoutWatch, StoppedError, in_parallel, require_some_success
 from almanac_pipeline.progress import track
 from almanac_pipeline.settings import Settings
 from almanac_pipeline.sources.policy import fresh_minutes
@@ -41,7 +43,7 @@ from almanac_pipeline.warehouse.runs import Run
 from almanac_pipeline.warehouse.staging import Mode, ScrapeState, ViewingSubject
 from almanac_pipeline.warehouse.viewings import DiaryEntry, WatchlistEntry
 
-Outcome = Literal["full", "incremental", "unchanged", "skipped", "failed"]
+Outcome = Literal["full", "incremental", "unchanged", "skipped", "failed", "unreadable"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +55,7 @@ class ViewingsReport:
     incremental_count: int
     unchanged_count: int
     skipped_count: int
-    """Read a moment ago, or not permitted."""
+    """Read a moment ago, found private or gone not long ago, or not permitted."""
     failures_count: int
     requests_count: int
     rows_seen: int
@@ -88,15 +90,25 @@ class _Reader:
     subject: ViewingSubject
     stopping: threading.Event
 
-    def pages(self, username: str, first_page: int, read: _Read) -> Iterator[DiaryPage | FilmGrid]:
-        """The source's pages, each request counted, also one that fails."""
+    def asks(self, read: _Read) -> None:
+        """Count a request, or stop before it where the run has failed."""
+        if self.stopping.is_set():
+            raise StoppedError("Stopped, because another member met a fatal error.")
+        read.requests += 1
+
+    def pages(self, username: str, first_page: int, read: _Read) -> Iterator[DiaryPage | FilmGrid | None]:
+        """The source's pages, each request counted, also one that fails; None: a later one is gone."""
         ask = self.source.read_diary if self.subject == "diary" else self.source.read_watchlist
         pages: Iterator[DiaryPage | FilmGrid] = ask(username, first_page=first_page)
-        while True:
-            if self.stopping.is_set():
-                raise StoppedError("Stopped, because another member met a fatal error.")
-            read.requests += 1
-            page = next(pages, None)
+        for number in count(first_page):
+            self.asks(read)
+            try:
+                page = next(pages, None)
+            except NotFoundError:
+                if number == 1:
+                    raise
+                yield None
+                return
             if page is None:
                 raise RetriableError("A page was announced but did not come. Try again later.")
             if (page.owner or "").lower() != username:
@@ -150,6 +162,9 @@ def _sync(
     with connect_to(database_url, autocommit=True) as connection:
         cohort = cohorts.get_cohort(connection, cohort_slug)
         cohort_members = members.readable_members(connection, cohort.cohort_id)
+        unreadable = members.recently_unreadable(connection, cohort.cohort_id, settings.profile_max_age_hours)
+    due = [member for member in cohort_members if full or member.user_id not in unreadable]
+    watch = LayoutWatch()
     reads: list[_Read] = []
     with (
         runs.scrape_run(database_url, cohort.cohort_id, subject, run_id) as run,
@@ -162,12 +177,14 @@ def _sync(
                 reader = _Reader(connection, source, settings, run, subject, stopping)
                 return _sync_member(reader, member, full)
 
-        for _, read in in_parallel(
-            work, cohort_members if source.permits(subject) else [], settings.http_workers
-        ):
+        for _, read in in_parallel(work, due if source.permits(subject) else [], settings.http_workers):
             reads.append(read)
+            watch.saw(
+                [read.error] if read.error else [],
+                has_success=read.outcome in ("full", "incremental", "unchanged"),
+            )
             progress.advance()
-            run.members_count += read.outcome not in ("skipped", "failed")
+            run.members_count += read.outcome not in ("skipped", "failed", "unreadable")
             run.pages_count += read.requests
             run.requests_count += read.requests
             run.rows_seen += read.rows_seen
@@ -175,7 +192,9 @@ def _sync(
             run.rows_removed += read.changes.removed
             run.failures_count += read.error is not None
         errors = [read.error for read in reads if read.error is not None]
-        require_some_success("members", sum(read.outcome != "skipped" for read in reads), errors)
+        answered = [read for read in reads if read.outcome not in ("skipped", "unreadable")]
+        failures = [read.error for read in answered if read.error is not None]
+        require_some_success("members", len(answered), failures)
         with pool.connection() as connection:
             alerts.check_volume(connection, run, settings.volume_alert_factor)
     outcomes = Counter(read.outcome for read in reads)
@@ -214,7 +233,10 @@ def _sync_member(reader: _Reader, member: Member, full: bool) -> _Read:
                 member = identities.follow_renaming(connection, member, renamed)
                 _read_and_merge(reader, member, state, "full" if is_full else "incremental", read)
     except (RetriableError, PermanentError) as error:
-        read.outcome, read.error = "failed", identities.learn_from_error(connection, member, error)
+        read.error, is_answer = identities.learn_from_error(
+            connection, reader.source, run, member, reader.subject, error, lambda: reader.asks(read)
+        )
+        read.outcome = "unreadable" if is_answer else "failed"
         runs.record_failure(connection, run, reader.subject, read.error, user_id=member.user_id)
     runs.record_member(
         connection,
@@ -245,6 +267,7 @@ def _read_and_merge(reader: _Reader, member: Member, state: ScrapeState, mode: M
     first_page = state.resume_page(mode) if mode == "full" else 1
     end = _read_pages(reader, member, state, mode, first_page, read)
     if end == "moved":
+        staging.discard_staged(connection, user_id, subject)
         end = _read_pages(reader, member, state, mode, 1, read)
     try:
         with connection.transaction():
@@ -281,6 +304,8 @@ def _read_pages(
     stored = viewings.count_stored(connection, user_id, subject)
     new_count, number = 0, first_page
     for page in reader.pages(member.username, first_page, read):
+        if page is None:
+            return "moved"
         rows = _rows(page)
         read.rows_seen += len(rows)
         if number > 1 and page.total != stated_total:

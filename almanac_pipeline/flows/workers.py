@@ -6,10 +6,18 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass
 from itertools import islice
 from typing import TypeVar
 
-from almanac_pipeline.errors import AlmanacError, PermanentError, RetriableError
+from almanac_pipeline.errors import (
+    AlmanacError,
+    LayoutChangedError,
+    LayoutDriftError,
+    PermanentError,
+    RetriableError,
+    WrongPageError,
+)
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -19,6 +27,8 @@ BATCH_SIZE = 50
 BATCH_SECONDS = 5.0
 # TMDB is asked for so many titles at once at most.
 MAX_AT_ONCE = 10
+# So many members whose pages cannot be understood are no coincidence.
+MAX_ODD_IN_A_ROW = 3
 
 
 class StoppedError(AlmanacError):
@@ -92,6 +102,30 @@ def _within(seconds: float | None, items: Iterable[Item]) -> Iterator[Item]:
         if seconds is not None and time.monotonic() - started >= seconds:
             return
         yield item
+
+
+@dataclass(slots=True)
+class LayoutWatch:
+    """Ends a run in which one member after the other shows pages that are not what they were."""
+
+    in_a_row: int = 0
+
+    def saw(self, errors: Sequence[AlmanacError], *, has_success: bool) -> None:
+        """Take note of what came of one member.
+
+        Raises:
+            LayoutDriftError: this was the third, without a member in between who could be read.
+        """
+        odd = [error for error in errors if isinstance(error, (LayoutChangedError, WrongPageError))]
+        if odd:
+            self.in_a_row += 1
+        elif has_success:
+            self.in_a_row = 0
+        if odd and self.in_a_row >= MAX_ODD_IN_A_ROW:
+            raise LayoutDriftError(
+                f"The pages of {self.in_a_row} members in a row are not what was asked for, or have changed; "
+                f"nothing more is read. The last reason: {odd[0]}"
+            )
 
 
 def require_some_success(what: str, attempted: int, errors: Sequence[AlmanacError]) -> None:

@@ -29,6 +29,8 @@ class MemberState:
     likes_count: int = 0
     changed_at: datetime | None = None
     """When an opinion of theirs last changed here, by any source."""
+    unreadable_hours: float | None = None
+    """How long ago their pages were last found private or gone; None: they are there."""
     states: dict[Subject, ScrapeState] = field(default_factory=dict)
 
     def state(self, subject: Subject) -> ScrapeState:
@@ -65,7 +67,9 @@ def read_member_states(connection: psycopg.Connection, user_ids: Collection[int]
         """
         select user_id, username, status, feed_opted_in_at, stated_ratings_count,
                listed_films_count, listed_likes_count,
-               stored.ratings_count, stored.likes_count, event.changed_at
+               stored.ratings_count, stored.likes_count, event.changed_at,
+               case when status in ('private', 'deleted')
+                    then extract(epoch from now() - updated_at)::float8 / 3600 end
         from raw.users
         cross join lateral (
             select count(rating) as ratings_count, count(*) filter (where liked) as likes_count

@@ -297,26 +297,44 @@ def set_listed_counts(
     )
 
 
-def mark_unreadable(connection: psycopg.Connection, user_id: int, error: AlmanacError) -> None:
-    """Remember what an error tells of the member: gone or private. Other errors tell nothing of them."""
+def recently_unreadable(connection: psycopg.Connection, cohort_id: int, hours: float) -> set[int]:
+    """The current members who were found private or gone less than so many hours ago."""
+    rows = connection.execute(
+        """
+        select user_id from raw.cohort_members join raw.users using (user_id)
+        where cohort_id = %s and until is null and status in ('private', 'deleted')
+          and users.updated_at > now() - make_interval(secs => 3600 * %s)
+        """,
+        [cohort_id, hours],
+    )
+    return {user_id for (user_id,) in rows}
+
+
+def mark_unreadable(connection: psycopg.Connection, user_id: int, error: AlmanacError) -> bool:
+    """Remember what an error about the whole member tells: gone or private. Other errors tell nothing.
+
+    Returns whether it told anything. `updated_at` is when it was said last.
+    """
     if isinstance(error, NotFoundError):
-        mark_deleted(connection, user_id)
-    elif isinstance(error, PrivateError):
-        connection.execute(
-            """
-            update raw.users set status = 'private', updated_at = now()
-            where user_id = %s and status in ('active', 'deleted')
-            """,
-            [user_id],
-        )
+        return _mark_deleted(connection, user_id)
+    if not isinstance(error, PrivateError):
+        return False
+    marked = connection.execute(
+        """
+        update raw.users set status = 'private', updated_at = now()
+        where user_id = %s and status in ('active', 'deleted', 'private')
+        """,
+        [user_id],
+    )
+    return marked.rowcount > 0
 
 
-def mark_deleted(connection: psycopg.Connection, user_id: int) -> None:
-    """Remember that the member's pages are gone, if they were ever read. Nothing else changes."""
-    connection.execute(
+def _mark_deleted(connection: psycopg.Connection, user_id: int) -> bool:
+    """Remember that the member is gone, if a page of theirs was ever read. Returns whether that is so."""
+    marked = connection.execute(
         """
         update raw.users set status = 'deleted', updated_at = now()
-        where user_id = %s and status in ('active', 'private')
+        where user_id = %s and status in ('active', 'private', 'deleted')
           and exists (
               select from ops.user_scrape_state as state
               where state.user_id = users.user_id and state.last_success_at is not null
@@ -324,6 +342,7 @@ def mark_deleted(connection: psycopg.Connection, user_id: int) -> None:
         """,
         [user_id],
     )
+    return marked.rowcount > 0
 
 
 def mark_seen(

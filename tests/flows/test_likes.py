@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import pytest
 
+from almanac_pipeline.errors import RetriableError
 from almanac_pipeline.flows.likes import sync_likes
 from almanac_pipeline.flows.opinions import OpinionsReport
 from almanac_pipeline.flows.ratings import sync_ratings
@@ -131,6 +132,9 @@ def test_a_rating_given_to_a_liked_film_joins_its_row(
 
 
 def test_everything_failed_is_an_error(sync: Sync, world: World) -> None:
-    world.people.clear()
-    with pytest.raises(Exception, match="None of the 2 members"):
+    def fail(kind: str, key: str, page: int) -> None:
+        raise RetriableError("Later.")
+
+    world.on_call = fail
+    with pytest.raises(RetriableError, match="None of the 2 members"):
         sync()

@@ -23,6 +23,7 @@ from almanac_pipeline.errors import (
     RetriableError,
 )
 from almanac_pipeline.flows.grids import audit
+from almanac_pipeline.flows.members import sync_members
 from almanac_pipeline.flows.opinions import OpinionsReport
 from almanac_pipeline.flows.ratings import sync_ratings
 from almanac_pipeline.settings import Settings
@@ -300,8 +301,75 @@ def test_a_deleted_member_keeps_ratings_and_membership(
     assert query(status) == [{"status": "deleted"}]
     assert query("select count(*) as n from raw.cohort_members where until is null") == [{"n": 2}]
     world.people["ada"] = gone
-    sync()
+    sync(full=True)
     assert query(status) == [{"status": "active"}]
+
+
+def test_private_members_are_an_answer_and_are_not_asked_again_for_a_day(
+    sync: Sync, world: World, database_url: str
+) -> None:
+    sync()
+    for person in world.people.values():
+        person.is_private = True
+    report = sync()
+    assert (report.failures_count, report.requests_count) == (2, 2)
+    report = sync()
+    assert (report.failures_count, report.requests_count, report.skipped_count) == (0, 0, 2)
+    assert sync(full=True).requests_count == 2
+    with psycopg.connect(database_url) as connection:
+        connection.execute("update raw.users set updated_at = now() - interval '25 hours'")
+        connection.execute("update ops.user_scrape_state set last_success_at = now() - interval '26 hours'")
+    world.person("ada").is_private = False
+    report = sync()
+    assert (report.failures_count, report.unchanged_count) == (1, 1)
+
+
+@pytest.mark.parametrize("is_gone_for_good", [False, True])
+def test_a_later_page_that_is_gone_is_a_list_that_moved_and_nobodys_end(
+    sync: Sync, world: World, query: Query, ratings_of: RatingsOf, is_gone_for_good: bool
+) -> None:
+    def lose_page_2(kind: str, key: str, page: int) -> None:
+        times = world.calls["rated", "ada"]
+        if (kind, key, page) == ("rated", "ada", 2) and (is_gone_for_good or times == 2):
+            raise NotFoundError("Gone.")
+
+    world.on_call = lose_page_2
+    assert sync().failures_count == is_gone_for_good
+    assert len(ratings_of("ada")) == (0 if is_gone_for_good else 8)
+    assert query("select status from raw.users where username = 'ada'") == [{"status": "active"}]
+
+
+def test_a_first_page_that_is_gone_deletes_nobody_whose_profile_is_there(
+    sync: Sync, world: World, query: Query
+) -> None:
+    sync()
+
+    def lose(kind: str, key: str, page: int) -> None:
+        if (kind, key) == ("rated_by_date", "ada"):
+            raise NotFoundError("Gone.")
+
+    world.on_call = lose
+    report = sync()
+    assert (report.failures_count, report.requests_count) == (1, 3)
+    assert "their profile is there" in report.failures[0]
+    assert query("select status from raw.users where username = 'ada'") == [{"status": "active"}]
+
+
+def test_three_members_in_a_row_with_odd_pages_end_the_run_with_one_alert(
+    database_url: str, settings: Settings, query: Query
+) -> None:
+    world = World()
+    names = [f"member{number}" for number in range(12)]
+    for name in names:
+        world.person(name).rate(film(1), 4.0)
+    world.change_page = lambda page, number: replace(page, owner=None)
+    with psycopg.connect(database_url) as connection:
+        create_cohort(connection, "many", "Many", {"kind": "usernames", "usernames": names})
+    sync_members(database_url, settings, replace(world, permitted=set()), "many")
+    with pytest.raises(LayoutDriftError, match="3 members in a row"):
+        sync_ratings(database_url, settings.model_copy(update={"http_workers": 1}), world, "many")
+    assert sum(world.calls["rated", name] for name in names) <= 5
+    assert query("select subject from ops.alerts where kind = 'layout'") == [{"subject": "ratings"}]
 
 
 def test_a_member_never_seen_is_a_failure_not_a_deletion(sync: Sync, world: World, query: Query) -> None:
@@ -338,6 +406,10 @@ def test_a_layout_that_drifts_half_way_through_a_grid_merges_nothing_of_it(
         sync()
     merged = "select count(*) as n from raw.ratings join raw.users using (user_id) where username = 'ada'"
     assert query(merged) == [{"n": 0}]
+
+
+def without_hearts(page: FilmGrid, number: int) -> FilmGrid:
+    return replace(page, items=tuple(replace(item, liked=False) for item in page.items))
 
 
 def test_everything_failed_is_an_error(sync: Sync, world: World) -> None:

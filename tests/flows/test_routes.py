@@ -118,6 +118,13 @@ def test_the_listed_count_of_the_last_look_is_no_sign() -> None:
     ]
 
 
+def test_who_was_found_private_not_long_ago_is_asked_for_nothing_but_by_a_full_reading() -> None:
+    member = known(30, status="private", unreadable_hours=2.0)
+    assert plan_route(member, ALL_PAGES, SETTINGS).steps == ()
+    assert plan_route(member, ALL_PAGES, SETTINGS, full=True).steps
+    assert plan_route(replace(member, unreadable_hours=25.0), ALL_PAGES, SETTINGS).steps
+
+
 def test_an_overlap_is_counted() -> None:
     settings = SETTINGS.model_copy(update={"overlap_pages": 2})
     assert plan_route(known(), ALL_PAGES, settings).steps[0].requests_min == 3

@@ -9,10 +9,18 @@ from datetime import date
 import psycopg
 import pytest
 
-from almanac_pipeline.errors import PausedError, RetriableError
+from almanac_pipeline.errors import (
+    LayoutChangedError,
+    LayoutDriftError,
+    NotFoundError,
+    PausedError,
+    RetriableError,
+)
+from almanac_pipeline.flows.members import sync_members
 from almanac_pipeline.flows.viewings import ViewingsReport, sync_diary, sync_watchlist
 from almanac_pipeline.settings import Settings
 from almanac_pipeline.sources.records import DiaryRow
+from almanac_pipeline.warehouse.cohorts import create_cohort
 from almanac_pipeline.warehouse.films import FilmKey
 from almanac_pipeline.warehouse.viewings import DiaryEntry, merge_diary
 from tests.flows.conftest import Query
@@ -194,8 +202,57 @@ def test_one_members_failure_leaves_the_others_alone_and_all_failing_is_an_error
     assert query("select status from raw.users where username = 'bea'") == [{"status": "private"}]
     assert len(logged(query)) == 8
     world.stated_offset, world.people["ada"].diary = 0, []
-    with pytest.raises(RetriableError, match="None of the 2"):
+    with pytest.raises(RetriableError, match="None of the 1"):
         diary()
+
+
+def test_private_members_are_an_answer_and_are_not_asked_again_for_a_day(diary: Sync, world: World) -> None:
+    diary()
+    for person in world.people.values():
+        person.is_private = True
+    assert diary().failures_count == 2
+    report = diary()
+    assert (report.failures_count, report.requests_count, report.skipped_count) == (0, 0, 2)
+    assert diary(full=True).requests_count == 2
+
+
+def test_a_page_that_is_gone_deletes_nobody_whose_profile_is_there(
+    diary: Sync, world: World, query: Query
+) -> None:
+    gone = {2}
+
+    def lose(kind: str, key: str, page: int) -> None:
+        if (kind, key) == ("diary", "ada") and page in gone:
+            gone.discard(2)
+            raise NotFoundError("Gone.")
+
+    world.on_call = lose
+    assert diary().failures_count == 0
+    assert len(logged(query)) == 8
+    gone.add(1)
+    assert diary().failures_count == 1
+    assert query("select status from raw.users where username = 'ada'") == [{"status": "active"}]
+
+
+def test_three_members_in_a_row_with_odd_pages_end_the_run(
+    database_url: str, relaxed: Settings, query: Query
+) -> None:
+    world = World()
+    names = [f"member{number}" for number in range(12)]
+    for name in names:
+        world.person(name)
+    with psycopg.connect(database_url) as connection:
+        create_cohort(connection, "many", "Many", {"kind": "usernames", "usernames": names})
+    sync_members(database_url, relaxed, replace(world, permitted=set()), "many")
+
+    def change(kind: str, key: str, page: int) -> None:
+        raise LayoutChangedError("The table is gone.")
+
+    world.on_call = change
+    with pytest.raises(LayoutDriftError, match="3 members in a row"):
+        sync_diary(database_url, relaxed.model_copy(update={"http_workers": 1}), world, "many")
+    assert world.total_calls() <= 5
+    assert query("select subject from ops.alerts where kind = 'layout'") == [{"subject": "diary"}]
 
 
 def test_a_renamed_member_is_read_under_the_new_name(diary: Sync, world: World, query: Query) -> None:
