@@ -39,6 +39,9 @@ _PARTS: dict[Grid, Literal["rated", "likes", "likes_unrated"]] = {
     "likes": "likes",
     "likes_unrated": "likes_unrated",
 }
+# Fewer missing hearts are left to the list of likes, without a word.
+HEARTS_DOUBTED_COUNT = 3
+
 _NEWEST_PARTS: dict[GridSubject, Literal["rated", "likes"]] = {"ratings": "rated", "likes": "likes"}
 
 
@@ -150,6 +153,11 @@ def sync_grid(reading: Reading, source: Source, grid: Grid, mode: Mode) -> Membe
             other_counts=counts,
             whole_count=whole_count,
         )
+    clears_likes = True
+    if reason is None and part == "rated":
+        liked_count, hearts_count = opinions.compare_hearts(connection, user_id)
+        clears_likes = hearts_count >= reading.settings.shrink_guard_share * liked_count
+        reason = audit_hearts(liked_count, hearts_count, reading.settings.shrink_guard_share)
     if reason is not None:
         message = f"{grid}: {reason}."
         with connection.transaction():
@@ -169,6 +177,7 @@ def sync_grid(reading: Reading, source: Source, grid: Grid, mode: Mode) -> Membe
         source=source.name,
         run_id=reading.run.run_id,
         stated_total=pages.stated_total,
+        clears_likes=clears_likes,
     )
     return reading.ended(mode, changes)
 
@@ -211,6 +220,24 @@ def audit(
     if shown < guard_share * stored_count:
         return (
             f"only {shown} films were shown where {stored_count} are stored; nothing was "
+            "changed. If that is right, run once with a lower ALMANAC_SHRINK_GUARD_SHARE"
+        )
+    return None
+
+
+def audit_hearts(liked_count: int, hearts_count: int, guard_share: float) -> str | None:
+    """Why pages of ratings are not to be believed for lack of hearts; None if they are. Pure.
+
+    Of the films shown, `liked_count` are stored as liked and `hearts_count` of these show a heart. A
+    heart whose markup has changed looks like a like taken back, and no total tells the two apart.
+    So too few hearts clear no like (`merge_staged`). Where that concerns more likes than somebody
+    takes back in passing, the reading is refused as a whole, since its new films lack their hearts
+    too, and somebody has to look. Likes that were really taken back are taken out by the list of
+    likes, which has a total to be judged by; after that the ratings pass.
+    """
+    if hearts_count < guard_share * liked_count and liked_count - hearts_count >= HEARTS_DOUBTED_COUNT:
+        return (
+            f"only {hearts_count} of {liked_count} films that are stored as liked show a heart; nothing was "
             "changed. If that is right, run once with a lower ALMANAC_SHRINK_GUARD_SHARE"
         )
     return None

@@ -160,6 +160,25 @@ def count_after_merge(
     return count_stored(connection, user_id, part) + int(row[0])
 
 
+def compare_hearts(connection: psycopg.Connection, user_id: int) -> tuple[int, int]:
+    """(How many films on the staged pages of ratings are stored as liked, how many of these show a heart)."""
+    row = connection.execute(
+        """
+        select count(distinct old.film_id), count(distinct old.film_id) filter (where item.liked)
+        from ops.staged_items as item
+        left join raw.film_aliases as u on u.kind = 'uid' and u.value = item.uid
+        left join raw.film_aliases as l on l.kind = 'lid' and l.value = item.lid
+        left join raw.film_aliases as s on s.kind = 'slug' and s.value = item.slug
+        join raw.ratings as old on old.user_id = item.user_id
+             and old.film_id = coalesce(u.film_id, l.film_id, s.film_id)
+        where item.user_id = %s and item.subject = 'ratings' and old.removed_at is null and old.liked
+        """,
+        [user_id],
+    ).fetchone()
+    assert row is not None
+    return int(row[0]), int(row[1])
+
+
 def compare_page(
     connection: psycopg.Connection, user_id: int, part: Literal["rated", "likes"], items: Sequence[FilmItem]
 ) -> PageComparison:
@@ -206,13 +225,16 @@ def merge_staged(
     source: str,
     run_id: int,
     stated_total: int | None,
+    clears_likes: bool = True,
 ) -> Changes:
     """Merge what is staged for the member, in one transaction, and end the checkpoint.
 
     `complete`: everything of the part is staged, so that what is missing is gone. `observed`: an
-    earlier read saw everything, so that a new rating was given between then and now.
+    earlier read saw everything, so that a new rating was given between then and now. Without
+    `clears_likes`, a rated film that shows no heart keeps the like that is stored.
     """
     is_rated = part == "rated"
+    liked = "liked" if clears_likes else "nullif(liked, false) as liked"
     with connection.transaction():
         # A page may have been read just before something on it changed: it tells of its beginning.
         state = staging.read_state(connection, user_id, subject)
@@ -223,7 +245,7 @@ def merge_staged(
             f"""
             select page_number * {PAGE_ITEMS_LIMIT} + position as position,
                    slug, title, release_year, uid, lid, null::bigint as film_id,
-                   {"rating, liked" if is_rated else "null::numeric(2, 1) as rating, true as liked"},
+                   {f"rating, {liked}" if is_rated else "null::numeric(2, 1) as rating, true as liked"},
                    null::boolean as favorite, null::timestamptz as rated_at, %(as_of)s::timestamptz as as_of
             from ops.staged_items where user_id = %(user)s and subject = %(subject)s
             """,

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from functools import partial
 from typing import Any
 
 import psycopg
 import pytest
 from pydantic import SecretStr
 
+from almanac_pipeline.errors import AlmanacError
 from almanac_pipeline.flows.films import enrich_films
 from almanac_pipeline.flows.histograms import refresh_histograms
 from almanac_pipeline.flows.likes import sync_likes
@@ -19,8 +21,10 @@ from almanac_pipeline.http.client import PoliteClient
 from almanac_pipeline.sandbox.options import GeneratedWorld, Markup, SandboxOptions
 from almanac_pipeline.sandbox.server import SandboxServer, build_world
 from almanac_pipeline.settings import Settings
+from almanac_pipeline.sources.pages.parsers import parse_grid
 from almanac_pipeline.sources.pages.source import PagesSource
 from almanac_pipeline.sources.protocol import PageClass
+from almanac_pipeline.sources.records import FilmGrid
 from almanac_pipeline.tmdb.client import TmdbClient
 from almanac_pipeline.warehouse.cohorts import create_cohort
 from tests.flows.conftest import Query
@@ -198,6 +202,37 @@ def test_a_spoilt_page_takes_nothing_away(
         server.clear_faults()
         assert call(sync_ratings).failures_count == 0
         assert opinions(query) == before
+
+
+@pytest.mark.parametrize("full", [False, True])
+def test_hearts_drawn_otherwise_take_no_like_away(
+    opened: Callable[[SandboxServer], Any], query: Query, monkeypatch: pytest.MonkeyPatch, full: bool
+) -> None:
+    def without_hearts(body: bytes) -> FilmGrid:
+        return parse_grid(body.replace(b"icon-liked", b"icon-fond").replace(b"liked-micro", b"fond-micro"))
+
+    with site() as server:
+        call = opened(server, likes_max_age_hours=0, fresh_minutes=0)
+        for flow in (sync_members, sync_ratings, sync_likes):
+            call(flow)
+        before = opinions(query)
+        # Everybody rates something, so that everybody's newest ratings are merged.
+        films = [film["uid"] for film in server.films()]
+        unseen = {member: next(uid for uid in films if uid not in before[member]) for member in before}
+        server.change(rate=[{"member": m, "film": uid, "rating": 4.0} for m, uid in unseen.items()])
+        monkeypatch.setattr("almanac_pipeline.sources.pages.source.parse_grid", without_hearts)
+        with suppress(AlmanacError):  # where everybody's pages were refused, the run fails
+            call(partial(sync_ratings, full=full))
+        assert query("select count(*) > 0 as found from ops.alerts where kind = 'suspicious'") == [
+            {"found": True}
+        ]
+        assert query("select count(*) as n from raw.rating_events where old_liked and not new_liked") == [
+            {"n": 0}
+        ]
+        monkeypatch.undo()
+        call(sync_ratings)
+        call(sync_likes)
+        assert without_favorites(opinions(query)) == without_favorites(truth(server))
 
 
 def test_films_that_exports_have_named_are_found_at_tmdb_and_no_other(

@@ -412,6 +412,38 @@ def without_hearts(page: FilmGrid, number: int) -> FilmGrid:
     return replace(page, items=tuple(replace(item, liked=False) for item in page.items))
 
 
+@pytest.mark.parametrize("full", [False, True])
+def test_pages_whose_hearts_cannot_be_read_any_more_take_no_like_away(
+    sync: Sync, world: World, query: Query, full: bool
+) -> None:
+    world.page_size = 10
+    world.person("ada").likes = [film(number) for number in range(1, 9)]
+    world.person("bea").likes = [film(8), film(9)]
+    sync()
+    liked = """
+        select username, slug from raw.ratings join raw.users using (user_id) join raw.films using (film_id)
+        where liked order by 1, 2
+    """
+    before = query(liked)
+    assert len(before) == 10
+    world.person("ada").rate(film(40), 4.0)
+    world.person("bea").rate(film(41), 4.0)
+    world.change_page = without_hearts
+    report = sync(full=full)
+    # With two likes each member might have taken them back: their list of likes will tell.
+    assert report.failures_count == 1
+    assert "films that are stored as liked show a heart" in report.failures[0]
+    assert query(liked) == before
+    assert query("select count(*) as n from ops.alerts where kind = 'suspicious'") == [{"n": 1}]
+    assert query("select count(*) as n from raw.rating_events where old_liked and not new_liked") == [
+        {"n": 0}
+    ]
+    world.change_page = lambda page, number: page
+    world.person("ada").unlike(film(8))
+    assert sync().failures_count == 0
+    assert len(query(liked)) == 9
+
+
 def test_everything_failed_is_an_error(sync: Sync, world: World) -> None:
     def fail(kind: str, key: str, page: int) -> None:
         raise NotFoundError("Gone.")

@@ -114,6 +114,15 @@ def test_empty_pages_say_nothing() -> None:
     Canary().check(grid(), b"")
 
 
+def test_favourites_without_ids_are_noticed() -> None:
+    [sample] = [s for s in sandbox_samples() if s.values["page"] == "profile"][:1]
+    profile = parse_profile(sample.body)
+    assert profile.favorites
+    nameless = tuple(replace(film, uid=None) for film in profile.favorites)
+    with pytest.raises(LayoutDriftError, match="id on 0 of"):
+        Canary().check(replace(profile, favorites=nameless), b"")
+
+
 def test_the_page_is_kept_and_named_and_the_error_stops_more_than_one_member(tmp_path: Path) -> None:
     def keep(kind: str, body: bytes) -> Path:
         kept = tmp_path / f"{kind}.html"

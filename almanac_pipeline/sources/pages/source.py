@@ -223,7 +223,7 @@ class PagesSource:
         if owner is not None:
             _require_same_name(owner, path, response.url, getattr(page, "owner", None))
         require_page(page, kind=_RECORD_KINDS.get(page_class, page_class), path=path, owner=owner)
-        if isinstance(page, (FilmGrid, DiaryPage, FilmPage)):
+        if not isinstance(page, PeoplePage):
             self._canary.check(page, response.body)
         return page
 
