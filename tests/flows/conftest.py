@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -84,6 +85,15 @@ def written(query: Query) -> Callable[[], int]:
     """How many rows of schema raw were ever inserted, updated or deleted in this database."""
 
     def count() -> int:
+        # A session hands in its counts at the latest when it ends, which the server does a moment later.
+        patience = time.monotonic() + 3
+        while time.monotonic() < patience and query(
+            """
+            select from pg_stat_activity
+            where datname = current_database() and pid <> pg_backend_pid() and backend_type = 'client backend'
+            """
+        ):
+            time.sleep(0.02)
         with_flush = query(
             """
             select sum(n_tup_ins + n_tup_upd + n_tup_del)::int as writes
