@@ -35,7 +35,8 @@ with members as materialized (
 ),
 ratings as materialized (
     select film_id, hashtextextended(
-        row(user_id, film_id, rating, liked, favorite, rated_at at time zone 'UTC')::text, 0) as hash
+        row(user_id, film_id, rating, liked, favorite, rated_at at time zone 'UTC',
+            rated_at_source)::text, 0) as hash
     from raw.ratings join members using (user_id)
     where removed_at is null
 ),

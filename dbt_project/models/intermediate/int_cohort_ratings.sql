@@ -27,7 +27,8 @@ opinions as (
         ratings.rating,
         ratings.liked,
         ratings.favorite,
-        ratings.rated_at
+        ratings.rated_at,
+        ratings.rated_at_source
     from members
     inner join ratings on members.user_id = ratings.user_id
 ),
@@ -48,6 +49,7 @@ final as (
         film_id,
         opinions.rating,
         opinions.rated_at,
+        opinions.rated_at_source,
         coalesce(opinions.liked, false) as liked,
         coalesce(opinions.favorite, false) as favorite,
         viewings.film_id is not null as logged

@@ -1,6 +1,19 @@
 select
     cohort_id,
     film_id,
+    raters,
+    estimate,
+    estimate_sd,
+    information,
+    prior,
     top_decile_probability,
-    agreement
+    agreement,
+    agreement_low,
+    agreement_high,
+    delta,
+    delta_low,
+    delta_high,
+    delta_p,
+    delta_q,
+    wasserstein
 from {{ source('circle', 'circle_films') }}

@@ -5,5 +5,6 @@ select
     liked,
     favorite,
     rated_at,
+    rated_at_source,
     removed_at
 from {{ source('raw', 'ratings') }}
