@@ -6,40 +6,41 @@ they were stored, so that the same opinions give the same bits. No statistics he
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import io
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import psycopg
+import pyarrow as pa
 from numpy.typing import NDArray
 from psycopg import sql
 from psycopg.types.json import Jsonb
+from pyarrow import csv
 
 from almanac_pipeline.errors import NotFoundError
 
-# One row of a binary COPY of (user_id, film_id, half_stars): a field count, then length and value each.
-COPY_ROW = np.dtype(
-    [
-        ("fields", ">i2"),
-        ("user_bytes", ">i4"), ("user_id", ">i8"),
-        ("film_bytes", ">i4"), ("film_id", ">i8"),
-        ("half_star_bytes", ">i4"), ("half_stars", ">i4"),
-    ]
-)  # fmt: skip
 COPY_HEADER_BYTES, COPY_TRAILER_BYTES = 19, 2
+COPY_BLOCK_ROWS = 50_000
+POSTGRES_EPOCH = np.datetime64("2000-01-01", "us")
+LIKED, FAVORITE, LOGGED, RECORDED = 1, 2, 4, 8
+HISTOGRAM = tuple(f"count_{half // 2}_{half % 2 * 5}" for half in range(1, 11))
+
+Columns = Mapping[str, Any]
+"""Equally long arrays by name of column. NaN and masked values become null."""
 
 
 @dataclass(frozen=True, slots=True)
 class CohortOpinions:
-    """The snapshot of one cohort's N ratings of F films, by M of its members."""
+    """The snapshot of what the members of one cohort have said: N opinions of F films by M members."""
 
     cohort_id: int
     ranking_parameters: dict[str, Any]
     members_count: int
-    """All members, those without a rating too."""
+    """All members, those without an opinion too."""
     user_ids: NDArray[np.int64]
-    """(M,) of the members with a rating, by user name."""
+    """(M,) of the members with an opinion, by user name."""
     film_ids: NDArray[np.int64]
     """(F,) by Letterboxd's number; films without one last, by slug."""
     titles: tuple[str, ...]
@@ -48,12 +49,28 @@ class CohortOpinions:
     """(N,) index into user_ids; ascending."""
     film: NDArray[np.int64]
     """(N,) index into film_ids; ascending within a member."""
-    rating: NDArray[np.float64]
-    """(N,) stars."""
+    half_stars: NDArray[np.int64]
+    """(N,) 1 to 10; 0 without a rating."""
+    liked: NDArray[np.bool_]
+    favorite: NDArray[np.bool_]
+    logged: NDArray[np.bool_]
+    """(N,) whether the member's diary has the film."""
+    rated_at: NDArray[np.datetime64]
+    """(N,) when the present rating was given, UTC; NaT if unknown."""
+    recorded: NDArray[np.bool_]
+    """(N,) rated_at is the day on which the member recorded the rating: it stands in an export or the API."""
+    global_source: str | None
+    """Where the global averages are from: letterboxd, tmdb or members. None if no film has one."""
+    global_average: NDArray[np.float64]
+    """(F,) stars outside; NaN where unknown."""
+    global_ratings: NDArray[np.float64]
+    """(F,) ratings that the average rests on; NaN where unknown."""
+    global_counts: NDArray[np.int64]
+    """(F, 10) of Letterboxd's histogram where that is the source; zeros elsewhere."""
 
 
 def read_opinions(connection: psycopg.Connection, cohort: str) -> CohortOpinions:
-    """The ratings of `cohort` (its slug) as dbt's first stage has snapshot them.
+    """The opinions of `cohort` (its slug) as dbt's first stage has snapshot them, and the crowd's.
 
     Raises:
         NotFoundError: there is no such cohort.
@@ -61,21 +78,23 @@ def read_opinions(connection: psycopg.Connection, cohort: str) -> CohortOpinions
     row = connection.execute(
         """
         select cohort_id, ranking_parameters,
-            (select count(*) from intermediate.int_cohort_members as m where m.cohort_id = c.cohort_id)
+            (select count(*) from intermediate.int_cohort_members as m where m.cohort_id = c.cohort_id),
+            (select min(global_source) from intermediate.int_cohort_film_globals as g
+             where g.cohort_id = c.cohort_id)
         from raw.cohorts as c where slug = %s
         """,
         [cohort],
     ).fetchone()
     if row is None:
         raise NotFoundError(f"There is no cohort {cohort!r}.")
-    cohort_id, parameters, members_count = row
+    cohort_id, parameters, members_count, global_source = row
     users = connection.execute(
         """
         select user_id from intermediate.int_cohort_members as members
         where cohort_id = %s and exists (
             select from intermediate.int_cohort_ratings as ratings
             where ratings.cohort_id = members.cohort_id and ratings.user_id = members.user_id
-                and ratings.rating is not null)
+                and film_id in (select film_id from raw.films))
         order by username collate "C"
         """,
         [cohort_id],
@@ -83,18 +102,27 @@ def read_opinions(connection: psycopg.Connection, cohort: str) -> CohortOpinions
     films = connection.execute(
         """
         select film_id, title from raw.films
-        where film_id in (
-            select film_id from intermediate.int_cohort_ratings where cohort_id = %s and rating is not null)
+        where film_id in (select film_id from intermediate.int_cohort_ratings where cohort_id = %s)
         order by substring(uid from '[0-9]+$')::bigint nulls last, slug collate "C", lid collate "C", film_id
         """,
         [cohort_id],
     ).fetchall()
     user_ids = np.array([user_id for (user_id,) in users], dtype=np.int64)
     film_ids = np.array([film_id for film_id, _ in films], dtype=np.int64)
-    rows = _read_ratings(connection, cohort_id)
-    member = _positions(user_ids, rows["user_id"])
-    film = _positions(film_ids, rows["film_id"])
+    opinions = _read_opinions(connection, cohort_id)
+    member = _positions(user_ids, opinions["user_id"])
+    film = _positions(film_ids, opinions["film_id"])
     order = np.lexsort((film, member))
+    opinions = opinions[order]
+    known = _read_globals(connection, cohort_id)
+    known = known[np.isin(known["film_id"], film_ids)]
+    known_films = _positions(film_ids, known["film_id"])
+
+    def of_films(column: str, missing: float) -> NDArray[np.float64]:
+        values = np.full(film_ids.size, missing)
+        values[known_films] = known[column]
+        return values
+
     return CohortOpinions(
         cohort_id=cohort_id,
         ranking_parameters=parameters,
@@ -104,20 +132,67 @@ def read_opinions(connection: psycopg.Connection, cohort: str) -> CohortOpinions
         titles=tuple(title for _, title in films),
         member=member[order],
         film=film[order],
-        rating=rows["half_stars"][order] / 2.0,
+        half_stars=opinions["half_stars"].astype(np.int64),
+        liked=(opinions["flags"] & LIKED).astype(bool),
+        favorite=(opinions["flags"] & FAVORITE).astype(bool),
+        logged=(opinions["flags"] & LOGGED).astype(bool),
+        # PostgreSQL's -infinity is numpy's NaT: the smallest integer.
+        rated_at=POSTGRES_EPOCH + opinions["rated_at"].astype(np.int64).view("timedelta64[us]"),
+        recorded=(opinions["flags"] & RECORDED).astype(bool),
+        global_source=global_source,
+        global_average=of_films("global_average", np.nan),
+        global_ratings=of_films("global_ratings", np.nan),
+        global_counts=np.stack([of_films(name, 0) for name in HISTOGRAM], axis=1).astype(np.int64),
     )
 
 
-def _read_ratings(connection: psycopg.Connection, cohort_id: int) -> NDArray[np.void]:
-    # A rating of a film that is not there holds back its own cohort (an audit), not all of the build.
+def _read_opinions(connection: psycopg.Connection, cohort_id: int) -> NDArray[np.void]:
+    # An opinion of a film that is not there holds back its own cohort (an audit), not all of the build.
     query = sql.SQL(
-        "copy (select user_id, film_id, (rating * 2)::integer from intermediate.int_cohort_ratings"
-        " where cohort_id = {} and rating is not null and film_id in (select film_id from raw.films))"
-        " to stdout (format binary)"
-    ).format(sql.Literal(cohort_id))
-    with connection.cursor() as cursor, cursor.copy(query) as copy:
+        """
+        select user_id, film_id, coalesce(rating * 2, 0)::integer,
+            liked::integer * {liked} + favorite::integer * {favorite} + logged::integer * {logged}
+                + coalesce(rated_at_source in ('export', 'api'), false)::integer * {recorded},
+            coalesce(rated_at, '-infinity')
+        from intermediate.int_cohort_ratings
+        where cohort_id = {cohort_id} and film_id in (select film_id from raw.films)
+        """
+    ).format(cohort_id=cohort_id, liked=LIKED, favorite=FAVORITE, logged=LOGGED, recorded=RECORDED)
+    columns = {"user_id": ">i8", "film_id": ">i8", "half_stars": ">i4", "flags": ">i4", "rated_at": ">i8"}
+    return _read(connection, query, columns)
+
+
+def _read_globals(connection: psycopg.Connection, cohort_id: int) -> NDArray[np.void]:
+    query = sql.SQL(
+        """
+        select globals.film_id, global_average, coalesce(global_ratings, 'nan'::double precision),
+            {counts}
+        from intermediate.int_cohort_film_globals as globals
+        left join raw.film_histograms as histograms
+            on histograms.film_id = globals.film_id and source = 'letterboxd' and global_source = source
+        where cohort_id = {cohort_id} and global_average is not null
+        """
+    ).format(
+        cohort_id=cohort_id,
+        counts=sql.SQL(", ").join(
+            sql.SQL("coalesce({}, 0)").format(sql.Identifier(name)) for name in HISTOGRAM
+        ),
+    )
+    columns = {"film_id": ">i8", "global_average": ">f8", "global_ratings": ">f8"}
+    return _read(connection, query, columns | dict.fromkeys(HISTOGRAM, ">i8"))
+
+
+def _read(
+    connection: psycopg.Connection, query: sql.Composed, columns: Mapping[str, str]
+) -> NDArray[np.void]:
+    """The rows of a query without nulls, by binary COPY: per row a field count, then lengths and values."""
+    fields = [("fields", ">i2")]
+    for name, kind in columns.items():
+        fields += [(f"{name}_bytes", ">i4"), (name, kind)]
+    statement = sql.SQL("copy ({}) to stdout (format binary)").format(query)
+    with connection.cursor() as cursor, cursor.copy(statement) as copy:
         data = b"".join(copy)
-    return np.frombuffer(data[COPY_HEADER_BYTES:-COPY_TRAILER_BYTES], dtype=COPY_ROW)
+    return np.frombuffer(data[COPY_HEADER_BYTES:-COPY_TRAILER_BYTES], dtype=np.dtype(fields))
 
 
 def _positions(ordered: NDArray[np.int64], ids: NDArray[Any]) -> NDArray[np.int64]:
@@ -128,62 +203,71 @@ def _positions(ordered: NDArray[np.int64], ids: NDArray[Any]) -> NDArray[np.int6
 
 @dataclass(frozen=True, slots=True)
 class CircleRows:
-    """One cohort's rows for the statistics tables; column order as in the tables, cohort_id left out."""
+    """One cohort's rows for the statistics tables, cohort_id left out."""
 
     parameters: Mapping[str, Any]
-    """Columns of circle_parameters by name."""
-    members: Sequence[tuple[Any, ...]]
-    films: Sequence[tuple[Any, ...]]
-    scores: Sequence[tuple[Any, ...]]
+    """The one row of circle_parameters."""
+    members: Columns
+    films: Columns
+    pairs: Columns
+    scores: Mapping[str, Columns]
+    """By strategy."""
     strategies: Mapping[str, Mapping[str, Any]]
     """The params of each computed strategy."""
-
-
-MEMBER_COLUMNS = ("user_id", "ratings_count", "strictness", "spread", "noise")
-FILM_COLUMNS = (
-    "film_id", "raters", "estimate", "estimate_sd", "information", "prior",
-    "top_decile_probability", "agreement",
-)  # fmt: skip
-SCORE_COLUMNS = (
-    "strategy", "film_id", "raters", "score", "estimate", "estimate_sd", "eligible",
-    "rank", "rank_low", "rank_high", "tier",
-)  # fmt: skip
 
 
 def replace_circle(connection: psycopg.Connection, cohort_id: int, rows: CircleRows) -> None:
     """Put these rows in the place of the cohort's, all tables in one transaction."""
     with connection.transaction():
+        # circle_parameters first: who forgets a member holds it until they are done.
         for table in (
-            "circle_parameters", "circle_members", "circle_films", "strategy_scores", "strategy_parameters",
+            "circle_parameters", "circle_members", "circle_films", "circle_pairs", "strategy_scores",
+            "strategy_parameters",
         ):  # fmt: skip
             connection.execute(
                 sql.SQL("delete from intermediate.{} where cohort_id = %s").format(sql.Identifier(table)),
                 [cohort_id],
             )
-        _copy(
-            connection,
-            "circle_parameters",
-            tuple(rows.parameters),
-            cohort_id,
-            [tuple(rows.parameters.values())],
+        connection.execute(
+            sql.SQL("insert into intermediate.circle_parameters (cohort_id, {}) values ({})").format(
+                sql.SQL(", ").join(map(sql.Identifier, rows.parameters)),
+                sql.SQL(", ").join(map(sql.Literal, [cohort_id, *rows.parameters.values()])),
+            )
         )
-        _copy(connection, "circle_members", MEMBER_COLUMNS, cohort_id, rows.members)
-        _copy(connection, "circle_films", FILM_COLUMNS, cohort_id, rows.films)
-        _copy(connection, "strategy_scores", SCORE_COLUMNS, cohort_id, rows.scores)
-        params = [(strategy, Jsonb(dict(params))) for strategy, params in rows.strategies.items()]
-        _copy(connection, "strategy_parameters", ("strategy", "params"), cohort_id, params)
+        _copy(connection, "circle_members", {"cohort_id": cohort_id}, rows.members)
+        _copy(connection, "circle_films", {"cohort_id": cohort_id}, rows.films)
+        _copy(connection, "circle_pairs", {"cohort_id": cohort_id}, rows.pairs)
+        for strategy, scores in rows.scores.items():
+            _copy(connection, "strategy_scores", {"cohort_id": cohort_id, "strategy": strategy}, scores)
+        for strategy, params in rows.strategies.items():
+            connection.execute(
+                "insert into intermediate.strategy_parameters (cohort_id, strategy, params)"
+                " values (%s, %s, %s)",
+                [cohort_id, strategy, Jsonb(dict(params))],
+            )
 
 
 def _copy(
-    connection: psycopg.Connection,
-    table: str,
-    columns: Sequence[str],
-    cohort_id: int,
-    rows: Iterable[tuple[Any, ...]],
+    connection: psycopg.Connection, table: str, same: Mapping[str, int | str], columns: Columns
 ) -> None:
-    statement = sql.SQL("copy intermediate.{} (cohort_id, {}) from stdin").format(
-        sql.Identifier(table), sql.SQL(", ").join(map(sql.Identifier, columns))
+    """COPY columns, beside some that are the same in every row."""
+    if not columns:
+        return
+    size = len(next(iter(columns.values())))
+    arrays = {name: pa.repeat(value, size) for name, value in same.items()} | {
+        name: pa.array(np.ma.getdata(values), mask=_nulls(values)) for name, values in columns.items()
+    }
+    statement = sql.SQL("copy intermediate.{} ({}) from stdin (format csv)").format(
+        sql.Identifier(table), sql.SQL(", ").join(map(sql.Identifier, arrays))
     )
+    options = csv.WriteOptions(include_header=False)
     with connection.cursor() as cursor, cursor.copy(statement) as copy:
-        for row in rows:
-            copy.write_row((cohort_id, *row))
+        for batch in pa.table(arrays).to_batches(max_chunksize=COPY_BLOCK_ROWS):
+            block = io.BytesIO()
+            csv.write_csv(batch, block, options)
+            copy.write(block.getbuffer())
+
+
+def _nulls(values: NDArray[Any]) -> NDArray[np.bool_]:
+    masked: NDArray[np.bool_] = np.ma.getmaskarray(values)
+    return masked | np.isnan(np.ma.getdata(values)) if values.dtype.kind == "f" else masked

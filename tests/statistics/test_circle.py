@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from almanac_pipeline.statistics.circle import CircleFit, fit_circle
-from almanac_pipeline.statistics.ranking import bound, rank_films
+from almanac_pipeline.statistics.ranking import bound, rank_films, standard_draws, title_order
 from tests.statistics.movielens import golden_rankings, opinions, titles
 from tests.statistics.plain_circle import plain_circle
 
@@ -80,7 +80,14 @@ def test_movielens_circles_equal_the_golden_values_to_the_last_digit(
         np.searchsorted(films, [o.movie for o in opinions(shared_dir) if o.user in set(users)])
     )
     places = rank_films(
-        score, fit.estimate, fit.sd, raters, [titles(shared_dir)[i] for i in films], min_raters=1
+        score,
+        fit.estimate,
+        fit.sd,
+        raters,
+        title_order([titles(shared_dir)[i] for i in films]),
+        raters >= 1,
+        standard_draws(films.size),
+        np.arange(films.size),
     ).rank
     best = np.argsort(places)[: len(golden["top20"])]
     assert films[best].tolist() == [row["movie_id"] for row in golden["top20"]]
