@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -13,10 +14,18 @@ import pytest
 
 from almanac_pipeline.errors import ConfigurationError, DbtError, HeldBackError, NotFoundError, WarehouseError
 from almanac_pipeline.flows.circle import compute_circle
+from almanac_pipeline.flows.publication import (
+    MARTS_SELECTION,
+    changed_cohorts,
+    mark_marts,
+    marts_to_build,
+    publish,
+)
 from almanac_pipeline.warehouse import dbt, publications
 from tests.dbt.world import NewWarehouse, Warehouse
 
 MARTS = ("cohort_film_stats", "film_histograms", "film_rankings", "ranking_insights")
+VIEWS = ("film_histograms", "film_rankings")
 
 
 @pytest.fixture(scope="module")
@@ -45,10 +54,12 @@ def two(new_warehouse: NewWarehouse, two_cohorts: str) -> Iterator[Warehouse]:
 
 
 def contents(warehouse: Warehouse, cohort: str) -> dict[str, list[Any]]:
-    """All mart rows of a cohort with their place on disk: equal only if nobody touched them."""
+    """All mart rows of a cohort; of tables, with their place on disk: equal only if nobody touched them."""
     return {
         mart: warehouse.rows(
-            f"select ctid::text, xmin::text, * from almanac.{mart} where cohort = %s order by 1", cohort
+            f"select {'' if mart in VIEWS else 'ctid::text, xmin::text,'} * from almanac.{mart}"
+            " where cohort = %s order by 1, 2, 3",
+            cohort,
         )
         for mart in MARTS
     }
@@ -81,7 +92,7 @@ def test_building_again_gives_the_same_rows_once(two: Warehouse) -> None:
     first, sizes = two.rows(query), counts(two, "left")
     two.build("left")
     assert two.rows(query) == first
-    assert counts(two, "left") == sizes == [3, 30, 6, 3]
+    assert counts(two, "left") == sizes == [3, 30, 29, 3]
 
 
 def test_a_cohort_that_became_empty_leaves_no_rows(two: Warehouse) -> None:
@@ -89,10 +100,8 @@ def test_a_cohort_that_became_empty_leaves_no_rows(two: Warehouse) -> None:
     report = two.build("left")["left"]
     assert (report.members, report.films, report.ratings, report.overall_mean) == (0, 0, 0, None)
     assert counts(two, "left") == [0, 0, 0, 0]
-    assert counts(two, "right") == [3, 30, 6, 3]
-    published = publications.record_publication(
-        two.connection, two.cohort_id("left"), input_version="version 0"
-    )
+    assert counts(two, "right") == [3, 30, 27, 3]
+    published = publications.record_publication(two.connection, two.cohort_id("left"))
     assert (published.members_count, published.films_count, published.ratings_count) == (0, 0, 0)
 
 
@@ -160,8 +169,8 @@ def test_a_failing_audit_holds_back_that_cohort_and_no_other(
     ]
     assert [audit.rule for audit in failed if audit.blocking] == [rule]
     with pytest.raises(HeldBackError, match=rule):
-        publications.record_publication(two.connection, two.cohort_id("left"), input_version="version 0")
-    publications.record_publication(two.connection, two.cohort_id("right"), input_version="version 1")
+        publications.record_publication(two.connection, two.cohort_id("left"))
+    publications.record_publication(two.connection, two.cohort_id("right"))
 
 
 def test_a_histogram_within_one_per_cent_passes(two: Warehouse) -> None:
@@ -180,11 +189,14 @@ def test_a_slug_that_another_film_has_inherited_is_no_duplicate(two: Warehouse) 
 def test_a_rebuild_by_another_run_in_between_publishes_nothing_under_the_old_version(two: Warehouse) -> None:
     good = contents(two, "left")
     left = two.cohort_id("left")
+    due = marts_to_build(two.connection, ["left"], force=True)["marts"]
+    mark_marts(two.connection, due, built=False)
     dbt.build(two.url, select="tag:before_statistics", cohorts={left: "newer"}, settings=two.settings)
     dbt.build(two.url, select="tag:after_statistics", cohorts={left: "older"}, settings=two.settings)
+    mark_marts(two.connection, due, built=True)
     assert contents(two, "left") == good
-    with pytest.raises(HeldBackError, match="other input"):
-        publications.record_publication(two.connection, left, input_version="older")
+    with pytest.raises(HeldBackError, match="no marts of its latest input"):
+        publications.record_publication(two.connection, left)
 
 
 def test_a_cohort_without_global_averages_is_compared_with_all_members(two: Warehouse) -> None:
@@ -234,62 +246,172 @@ def test_a_cohort_that_does_not_exist_is_named(warehouse: Warehouse) -> None:
         compute_circle(warehouse.connection, "nowhere")
 
 
-# -- input versions --------------------------------------------------------------------------
+# -- what a change makes stale -----------------------------------------------------------------
 
 
 CHANGES = {
-    "a re-rating": "update raw.ratings set rating = 2 where rating = 1",
-    "a removed rating": "update raw.ratings set removed_at = now() where rating = 1",
-    "a like": "update raw.ratings set liked = true where rating = 1",
-    "a renamed film": "update raw.films set title = 'Other' where slug = 'film-1'",
-    "a member who leaves": "update raw.cohort_members set until = now()",
-    "a forgotten member": "update raw.users set status = 'forgotten' where username = 'ann'",
-    "a parameter": """update raw.cohorts set ranking_parameters = '{"min_raters": 3}'""",
+    "a re-rating": ("data", "update raw.ratings set rating = 2 where rating = 1"),
+    "a removed rating": ("data", "update raw.ratings set removed_at = now() where rating = 1"),
+    "a like": ("data", "update raw.ratings set liked = true where rating = 1"),
+    "a renamed film": ("data", "update raw.films set title = 'Other' where slug = 'film-1'"),
+    "a member who leaves": ("data", "update raw.cohort_members set until = now()"),
+    "a forgotten member": ("data", "update raw.users set status = 'forgotten' where username = 'ann'"),
     "a histogram": (
+        "data",
         "insert into raw.film_histograms (film_id, source, count_4_0)"
-        " select film_id, 'letterboxd', 9 from raw.films where slug = 'film-1'"
+        " select film_id, 'letterboxd', 9 from raw.films where slug = 'film-1'",
     ),
     "a viewing": (
+        "data",
         "insert into raw.diary_entries (user_id, film_id, source, source_key, film_title)"
         " select user_id, film_id, 'rss', '1', 'x' from raw.users, raw.films"
-        " where username = 'cat' and slug = 'film-3'"
+        " where username = 'cat' and slug = 'film-3'",
     ),
-    "another cohort's rating, while it is the crowd": "update raw.ratings set rating = 4.5 where rating = 2",
+    "another cohort's rating, while it is the crowd": (
+        "data",
+        "update raw.ratings set rating = 4.5 where rating = 2",
+    ),
+    "a parameter": ("statistics", """update raw.cohorts set ranking_parameters = '{"min_raters": 3}'"""),
+    "a running time": ("marts", "update raw.films set runtime_minutes = 90 where slug = 'film-1'"),
+    "a film on a watchlist": (
+        "marts",
+        "insert into raw.watchlist_entries (user_id, film_id, source)"
+        " select user_id, film_id, 'rss' from raw.users, raw.films where username = 'ann' and slug = 'film-3'",
+    ),
 }
 
 
 @pytest.mark.parametrize("change", CHANGES)
-def test_a_change_of_what_the_marts_read_changes_the_input_version(two: Warehouse, change: str) -> None:
-    before = two.version("left")
-    two.execute(CHANGES[change])
-    assert two.version("left") != before
+def test_a_change_makes_stale_what_reads_it_and_what_follows(two: Warehouse, change: str) -> None:
+    assert changed_cohorts(two.connection, ["left", "right"]) == {}
+    stage, statement = CHANGES[change]
+    two.execute(statement)
+    assert changed_cohorts(two.connection, ["left"])["left"].stage == stage
 
 
-def test_reading_the_same_again_keeps_the_input_version(two: Warehouse) -> None:
-    before = two.version("left")
+def test_a_parameter_of_one_cohort_makes_no_other_stale(two: Warehouse) -> None:
+    two.execute("update raw.cohorts set ranking_parameters = %s where slug = 'left'", '{"min_raters": 3}')
+    assert list(changed_cohorts(two.connection, ["left", "right"])) == ["left"]
+
+
+def test_reading_the_same_again_makes_nothing_stale(two: Warehouse) -> None:
     two.execute("update raw.ratings set updated_at = now() + interval '1 hour'")
-    two.execute(
-        "update raw.films set updated_at = now() + interval '1 hour', overview = 'new', tmdb_vote_count = 0"
-    )
+    two.execute("update raw.films set updated_at = now() + interval '1 hour', overview = 'new'")
     two.member("stranger")
-    two.build("left")
-    assert two.version("left") == before
+    assert changed_cohorts(two.connection, ["left", "right"]) == {}
+
+
+@pytest.fixture
+def project(two: Warehouse, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A copy of the dbt project that versions are taken of."""
+    copy = tmp_path / "dbt_project"
+    shutil.copytree(dbt.PROJECT, copy, ignore=shutil.ignore_patterns("target", "logs"))
+    monkeypatch.setattr(publications, "PROJECT", copy)
+    yield copy
+    monkeypatch.undo()
+    publications.forget_code()
+
+
+TEXTS = {
+    "a threshold": ("labels", "seeds/label_thresholds.csv", "score_percentile,90", "score_percentile,91"),
+    "how labels are given": ("labels", "models/marts/ranking_insights.sql", "'skip it'", "'skip that'"),
+    "a mart": ("marts", "models/marts/cohort_film_stats.sql", "film_id", "film_number"),
+    "a snapshot": ("data", "models/intermediate/int_cohort_films.sql", ">= 3", ">= 4"),
+    "a variable": ("data", "dbt_project.yml", "share: 0.5", "share: 0.6"),
+    "a comment in SQL": (None, "models/intermediate/int_cohort_films.sql", "-- Sums of", "-- The sums of"),
+    "a comment in yml": (None, "dbt_project.yml", "# Models by tag", "# Models by their tag"),
+    "a description": (None, "models/marts/_marts__models.yml", "Title of the film", "The film's title"),
+}
+
+
+@pytest.mark.parametrize("change", TEXTS)
+def test_a_new_release_makes_stale_what_its_code_decides(two: Warehouse, project: Path, change: str) -> None:
+    stage, name, old, new = TEXTS[change]
+    file = project / name
+    assert old in file.read_text()
+    file.write_text(file.read_text().replace(old, new))
+    publications.forget_code()
+    stages = {cohort.stage for cohort in changed_cohorts(two.connection, ["left", "right"]).values()}
+    assert stages == ({stage} if stage else set())
+
+
+def test_new_thresholds_give_new_labels_and_touch_nothing_else(two: Warehouse) -> None:
+    good = contents(two, "left")
+    circle = two.rows("select xmin::text, * from intermediate.circle_films order by cohort_id, film_id")
+    two.execute(
+        "update intermediate.label_thresholds set threshold = 0"
+        " where label = 'crowd pleaser' and criterion like 'min%'"
+    )
+    two.execute("update intermediate.cohort_stages set labels_version = 'other thresholds'")
+    # Not even the ratings are there any more.
+    two.execute("truncate intermediate.int_cohort_ratings")
+    due = marts_to_build(two.connection, ["left", "right"])
+    assert {stage: [cohort.slug for cohort in cohorts] for stage, cohorts in due.items()} == {
+        "marts": [],
+        "labels": ["left", "right"],
+    }
+    versions = {cohort.cohort_id: str(cohort.wanted.data) for cohort in due["labels"]}
+    nodes = dbt.build(two.url, select=MARTS_SELECTION["labels"], cohorts=versions, settings=two.settings)
+    assert "cohort_film_stats" not in {node.name for node in nodes}
+    mark_marts(two.connection, due["labels"], built=True)
+
+    assert changed_cohorts(two.connection, ["left", "right"]) == {}
+    now = contents(two, "left")
+    assert {mart for mart in MARTS if now[mart] != good[mart]} == {"ranking_insights"}
+    labels = {
+        row["bucket"] for cohort in ("left", "right") for row in contents(two, cohort)["ranking_insights"]
+    }
+    assert labels == {"crowd pleaser", "elite acclaim"}
+    assert circle == two.rows(
+        "select xmin::text, * from intermediate.circle_films order by cohort_id, film_id"
+    )
+
+
+def test_a_build_that_died_is_taken_up_where_it_was(two: Warehouse) -> None:
+    due = marts_to_build(two.connection, ["left"], force=True)["marts"]
+    mark_marts(two.connection, due, built=False)
+    assert changed_cohorts(two.connection, ["left", "right"])["left"].stage == "marts"
+    # A crash of the server empties the snapshot, the audits with it.
+    two.execute("truncate intermediate.cohort_audits, intermediate.int_cohort_ratings")
+    assert changed_cohorts(two.connection, ["left"])["left"].stage == "data"
+    assert marts_to_build(two.connection, ["left"], force=True) == {"marts": [], "labels": []}
+
+
+def test_the_snapshot_and_its_audits_are_lost_together_in_a_crash(two: Warehouse) -> None:
+    kinds = two.rows(
+        "select relname, relpersistence::text as kind from pg_class where relnamespace = 'intermediate'::regnamespace"
+        " and relkind = 'r' and (relname like 'int%' or relname = 'cohort_audits')"
+    )
+    assert len(kinds) == 5
+    assert {row["kind"] for row in kinds} == {"u"}
 
 
 def test_the_last_publication_is_the_one_to_compare_with(two: Warehouse) -> None:
     left = two.cohort_id("left")
     assert publications.last_publication(two.connection, left) is None
-    two.build("left")
-    first = publications.record_publication(
-        two.connection, left, input_version="version 0", run_id="r1", inputs={"a": 1}
-    )
+    [first] = publish(two.connection, ["left"], run_id="r1")
     assert (first.members_count, first.films_count, first.ratings_count) == (3, 3, 8)
     assert publications.last_publication(two.connection, left) == first
+    assert publish(two.connection, ["left"], run_id="r2") == []
+    assert len(publish(two.connection, ["left"], run_id="r3", force=True)) == 1
+
+
+def test_a_publication_says_what_it_rests_on(two: Warehouse) -> None:
+    [publication] = publish(two.connection, ["left"], run_id="r1")
+    inputs = publication.inputs
+    assert inputs["stages"]["labels"] == publication.input_version
+    assert all(inputs["stages"].values())
+    assert inputs["opinions"] == {"opinions": 8, "ratings": 8, "likes": 0, "favorites": 0, "logged": 0}
+    assert inputs["global_averages"] == {"members": 3}
+    assert inputs["parameters"]["bayesian"]["min_raters"] == 2
+    assert inputs["chosen_parameters"] == {}
+    assert inputs["label_thresholds"]["skip it: min_raters"] == 5
+    assert re.fullmatch("[0-9a-f]{64}", inputs["code"])
 
 
 def test_an_input_version_needs_the_views_of_dbt(connection: psycopg.Connection) -> None:
     with pytest.raises(WarehouseError, match="bootstrap"):
-        publications.input_version(connection, 1)
+        publications.snapshot_version(connection, 1)
 
 
 # -- the runner ------------------------------------------------------------------------------
