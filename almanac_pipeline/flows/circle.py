@@ -125,7 +125,18 @@ def compute_statistics(opinions: CohortOpinions, parameters: RankingParameters) 
     if circle is not None:
         agreements = _agreements(rated.counts)
         evidence = _evidence(opinions, rated, parameters, watchers, liked, agreements["agreement"])
-        forecast = _forecast(opinions, rated)
+        crowd_average, crowd_ratings = _crowd(opinions, rated)
+        forecast = (
+            None
+            if np.isnan(crowd_average).all()
+            else fit_circle(
+                rated.member,
+                rated.film,
+                rated.stars,
+                crowd_average=crowd_average,
+                crowd_ratings=crowd_ratings,
+            )
+        )
         scores = strategies.score_rated_films(evidence, circle, forecast, parameters, min_raters)
         # From the rated films to all of the cohort's.
         scores = {name: replace(each, films=rated.films[each.films]) for name, each in scores.items()}
@@ -241,8 +252,8 @@ def _evidence(
     )
 
 
-def _forecast(opinions: CohortOpinions, rated: Rated) -> CircleFit | None:
-    """The crowd-informed fit; None if the crowd is silent."""
+def _crowd(opinions: CohortOpinions, rated: Rated) -> tuple[Floats, Floats]:
+    """(R,) average of each film outside the cohort, and ratings that it rests on; NaN where unknown."""
     average, count = opinions.global_average[rated.films], opinions.global_ratings[rated.films]
     if opinions.global_source == "members":
         # The pool of all members holds the cohort's own ratings: without them it is a crowd.
@@ -250,9 +261,7 @@ def _forecast(opinions: CohortOpinions, rated: Rated) -> CircleFit | None:
         total = np.round(average * count * 2) / 2 - rated.counts @ divergence.STARS
         average = np.divide(total, others, out=np.full(others.size, np.nan), where=others > 0)
         count = others
-    if np.isnan(average).all():
-        return None
-    return fit_circle(rated.member, rated.film, rated.stars, crowd_average=average, crowd_ratings=count)
+    return average, count
 
 
 def _rank(
@@ -338,8 +347,15 @@ def _members(opinions: CohortOpinions, rated: Rated, circle: CircleFit) -> Colum
 
 
 def _pairs(opinions: CohortOpinions, rated: Rated, circle: CircleFit) -> Columns:
-    # What strictness b_u and the film, b_i = theta_i - C, leave of a rating; C moves no correlation.
-    residual = rated.stars - circle.strictness[rated.member] - circle.estimate[rated.film]
+    # b_i of a film is how far the crowd puts it from the middle, as the crowd-informed model counts it.
+    # The circle's own estimate stands in where the crowd is silent: pulled to the average as it is, it
+    # would leave a part of the film in everybody's residual.
+    average, _ = _crowd(opinions, rated)
+    known = ~np.isnan(average)
+    film_offset = circle.estimate - circle.overall_mean
+    if known.any():
+        film_offset[known] = average[known] - np.average(average[known], weights=rated.raters[known])
+    residual = rated.stars - circle.strictness[rated.member] - film_offset[rated.film]
     pairs = taste.compare_members(rated.member, rated.film, rated.half_stars, residual)
     user_ids = opinions.user_ids[rated.members]
     first, second = user_ids[pairs.first], user_ids[pairs.second]
