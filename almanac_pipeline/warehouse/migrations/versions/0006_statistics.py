@@ -28,8 +28,12 @@ comment on column intermediate.circle_films.delta_q is
 comment on column intermediate.circle_films.wasserstein is
     'Stars that the average rating must be moved to turn the circle''s histogram into the global one.';
 
+-- Half of the time that their rows took to write: circle_parameters, written in the same transaction, has one.
+alter table intermediate.circle_films drop constraint circle_films_cohort_id_fkey;
+alter table intermediate.strategy_scores drop constraint strategy_scores_cohort_id_fkey;
+
 create table intermediate.circle_pairs (
-    cohort_id bigint not null references raw.cohorts,
+    cohort_id bigint not null,
     user_a bigint not null,
     user_b bigint not null check (user_a < user_b),
     overlap integer not null,
@@ -46,7 +50,7 @@ create table intermediate.circle_pairs (
     primary key (cohort_id, user_a, user_b)
 );
 comment on table intermediate.circle_pairs is
-    'How alike two members rate the films that both rated; null, never 0, where nothing can be said. Without foreign keys to raw.users, which would cost more than the rows: circle_members, written in the same transaction, has one.';
+    'How alike two members rate the films that both rated; null, never 0, where nothing can be said. Without foreign keys, which cost more than the rows: circle_members, written in the same transaction, has them.';
 comment on column intermediate.circle_pairs.similarity is 'Pearson shrunk for small overlap: r n/(n + 25).';
 comment on column intermediate.circle_pairs.residual_similarity is
     'The same beyond the crowd: of what is left of the ratings after the member''s strictness and the film''s estimate; from 50 films in common.';
