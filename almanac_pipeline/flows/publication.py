@@ -1,63 +1,139 @@
-"""Which cohorts have to be built, and the record that they were published."""
+"""Which cohorts have to be built, from which stage on, and the record that they were published."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 import psycopg
 
 from almanac_pipeline.errors import HeldBackError
+from almanac_pipeline.flows.circle import CircleReport, compute_circle
 from almanac_pipeline.warehouse.cohorts import get_cohort
 from almanac_pipeline.warehouse.publications import (
     Publication,
-    input_version,
+    Stage,
+    StageVersions,
+    audits,
+    built_versions,
+    have_passed,
     last_publication,
+    mark_built,
     record_publication,
+    snapshot_version,
+    wanted_versions,
 )
+
+MARTS_SELECTION: Mapping[Stage, str] = {"marts": "tag:after_statistics", "labels": "ranking_insights+"}
+"""dbt's selection of what a stage builds."""
 
 
 @dataclass(frozen=True, slots=True)
-class ChangedCohort:
-    """A cohort whose marts do not show its present inputs."""
+class StaleCohort:
+    """A cohort whose tables do not show its present inputs."""
 
     slug: str
     cohort_id: int
-    input_version: str
+    stage: Stage
+    """The first stage that has to be built."""
+    wanted: StageVersions
+    """What each stage should be built from; None after `data`, as long as that is to be built itself."""
 
 
 def changed_cohorts(
     connection: psycopg.Connection, slugs: Iterable[str], *, force: bool = False
-) -> dict[str, ChangedCohort]:
-    """Those cohorts whose inputs differ from their last publication's; with `force`, all of them."""
+) -> dict[str, StaleCohort]:
+    """Those cohorts whose inputs are others than their tables show; with `force`, all from the start."""
     changed = {}
     for slug in slugs:
         cohort_id = get_cohort(connection, slug).cohort_id
-        version = input_version(connection, cohort_id)
-        last = last_publication(connection, cohort_id)
-        if force or last is None or last.input_version != version:
-            changed[slug] = ChangedCohort(slug, cohort_id, version)
+        data, shown = snapshot_version(connection, cohort_id), built_versions(connection, cohort_id)
+        if force or data != shown.data:
+            changed[slug] = StaleCohort(slug, cohort_id, "data", StageVersions(data, None, None, None))
+        elif cohort := _waiting(connection, slug, cohort_id, shown):
+            changed[slug] = cohort
     return changed
 
 
+def compute_waiting(
+    connection: psycopg.Connection, slugs: Iterable[str], *, force: bool = False
+) -> list[CircleReport]:
+    """Fit the circles of those cohorts that passed their audits and await it, each in one transaction."""
+    reports = []
+    for cohort in _waiting_cohorts(connection, slugs, force=force):
+        if force or cohort.stage == "statistics":
+            with connection.transaction():
+                reports.append(compute_circle(connection, cohort.slug))
+                mark_built(connection, [cohort.cohort_id], {"statistics": cohort.wanted.statistics})
+    return reports
+
+
+def marts_to_build(
+    connection: psycopg.Connection, slugs: Iterable[str], *, force: bool = False
+) -> dict[Stage, list[StaleCohort]]:
+    """The cohorts that await all of their marts, and those that await their labels only."""
+    due: dict[Stage, list[StaleCohort]] = {"marts": [], "labels": []}
+    for cohort in _waiting_cohorts(connection, slugs, force=force):
+        if cohort.stage in due:
+            due["marts" if force else cohort.stage].append(cohort)
+    return due
+
+
+def mark_marts(connection: psycopg.Connection, cohorts: Iterable[StaleCohort], *, built: bool) -> None:
+    """Note before and after a build of marts what they show; nothing while it runs.
+
+    A cohort whose snapshot was replaced meanwhile got no marts: it is built by whoever replaced it.
+    """
+    for cohort in cohorts:
+        if built_versions(connection, cohort.cohort_id).data == cohort.wanted.data:
+            marts, labels = (cohort.wanted.marts, cohort.wanted.labels) if built else (None, None)
+            mark_built(connection, [cohort.cohort_id], {"marts": marts, "labels": labels})
+    connection.commit()
+
+
+def _waiting_cohorts(
+    connection: psycopg.Connection, slugs: Iterable[str], *, force: bool
+) -> Iterator[StaleCohort]:
+    """Cohorts that passed their audits and whose later stages are stale; with `force`, all that passed.
+
+    Reads no ratings: the snapshot stands for the data, and what changed since it was taken is for the
+    next run.
+    """
+    for slug in slugs:
+        cohort_id = get_cohort(connection, slug).cohort_id
+        if have_passed(audits(connection, cohort_id)):
+            shown = built_versions(connection, cohort_id)
+            if cohort := _waiting(connection, slug, cohort_id, shown, force=force):
+                yield cohort
+
+
+def _waiting(
+    connection: psycopg.Connection, slug: str, cohort_id: int, shown: StageVersions, *, force: bool = False
+) -> StaleCohort | None:
+    wanted = wanted_versions(connection, cohort_id, str(shown.data))
+    stage = wanted.first_difference(shown) or ("labels" if force else None)
+    return StaleCohort(slug, cohort_id, stage, wanted) if stage else None
+
+
 def publish(
-    connection: psycopg.Connection, changed: Iterable[ChangedCohort], *, run_id: str
+    connection: psycopg.Connection, slugs: Iterable[str], *, run_id: str, force: bool = False
 ) -> list[Publication]:
-    """Record each cohort's publication.
+    """Record the publication of each cohort whose marts show something else than its last one.
 
     Raises:
         HeldBackError: some cohorts' audits failed; the others are recorded.
     """
     publications, held_back = [], []
-    for cohort in changed:
+    for slug in slugs:
+        cohort_id = get_cohort(connection, slug).cohort_id
+        last = last_publication(connection, cohort_id)
+        shown = built_versions(connection, cohort_id).labels
+        if not force and last and last.input_version == shown and have_passed(audits(connection, cohort_id)):
+            continue
         try:
-            publications.append(
-                record_publication(
-                    connection, cohort.cohort_id, input_version=cohort.input_version, run_id=run_id
-                )
-            )
+            publications.append(record_publication(connection, cohort_id, run_id=run_id))
         except HeldBackError as error:
-            held_back.append(f"{cohort.slug}: {error}")
+            held_back.append(f"{slug}: {error}")
         connection.commit()
     if held_back:
         raise HeldBackError("; ".join(held_back))

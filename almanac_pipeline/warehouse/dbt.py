@@ -42,6 +42,9 @@ SOURCES = ("dbt_project.yml", "profiles.yml", "models", "macros", "seeds", "test
 # The database that profiles.yml names when nobody says otherwise, and so the one in a parsed manifest.
 PARSED_DATABASE = "almanac"
 
+# Concurrent builds would collide on views, and a view that is made again loses those that stand on it.
+TABLES = "config.materialized:cohort_rows"
+
 # dbt keeps flags, adapters and the profile's environment per process.
 _dbt = threading.Lock()
 
@@ -136,15 +139,16 @@ def build(
     The database must have been bootstrapped. Waits for other builds of the same database.
 
     Args:
-        select: dbt's selection, usually "tag:before_statistics" or "tag:after_statistics".
+        select: dbt's selection, usually "tag:before_statistics" or "tag:after_statistics". Of it, tables are
+            built; views are as `bootstrap` left them.
         cohorts: id and input version of each cohort to build.
 
     Raises:
         DbtError: a model or test failed; the message names it.
     """
-    arguments = ["build", "--select", select, "--indirect-selection", "buildable", *_without("unit_test")]
+    arguments = ["build", "--select", f"{select},{TABLES}", "--indirect-selection", "buildable"]
     with _requested(database_url, cohorts, run_id):
-        return _run(database_url, arguments, settings or get_settings())
+        return _run(database_url, [*arguments, *_without("unit_test")], settings or get_settings())
 
 
 def run_unit_tests(database_url: str, *, settings: Settings | None = None) -> list[NodeResult]:

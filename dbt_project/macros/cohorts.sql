@@ -8,15 +8,21 @@
     cohort in (select cohort from {{ ref('int_publishable_cohorts') }})
 {%- endmacro %}
 
-{# Pre-hooks of the per-cohort tables: delete, then append. A cohort that became empty leaves no rows. #}
-{% macro delete_requested() -%}
-    {%- if load_relation(this) is not none -%}
-        delete from {{ this }} where {{ is_requested() }}
-    {%- endif -%}
+{# A condition on `film_id`: a film of a cohort that is published now. #}
+{% macro is_of_a_published_film() -%}
+    film_id in (select film_id from {{ ref('cohort_film_stats') }} where {{ is_publishable() }})
 {%- endmacro %}
 
-{% macro delete_publishable() -%}
-    {%- if load_relation(this) is not none -%}
-        delete from {{ this }} where {{ is_publishable() }}
+{# Which rows of a table a build replaces, by the config `replaces`. #}
+{% macro replaced_rows() -%}
+    {%- set replaced = config.get('replaces', 'publishable cohorts') -%}
+    {%- if replaced == 'requested cohorts' -%}
+        {{ is_requested() }}
+    {%- elif replaced == 'publishable cohorts' -%}
+        {{ is_publishable() }}
+    {%- elif replaced == 'published films' -%}
+        {{ is_of_a_published_film() }}
+    {%- else -%}
+        {{ exceptions.raise_compiler_error('`replaces` is not known: ' ~ replaced) }}
     {%- endif -%}
 {%- endmacro %}

@@ -3,16 +3,19 @@
     case when {{ value }} is not null then
         (
             rank() over (partition by cohort order by {{ value }}) - 1
-            + count(*) over (partition by cohort, {{ value }}) / 2.0
-        ) * 100.0 / count({{ value }}) over (partition by cohort)
+            + count(*) over (partition by cohort, {{ value }}) / cast(2 as {{ double_type() }})
+        ) * 100 / count({{ value }}) over (partition by cohort)
     end
 {%- endmacro %}
 
-{# Standard score of a value within its cohort; null where all values are the same, which only
-   exact arithmetic recognises. #}
+{# Standard score of a value within its cohort; null where all values are the same. The bounds tell that:
+   the deviation of equal numbers need not come out as exactly 0. #}
 {% macro z_score(value) -%}
-    ({{ value }}::numeric - avg({{ value }}::numeric) over (partition by cohort))
-    / nullif(stddev_pop({{ value }}::numeric) over (partition by cohort), 0)
+    case
+        when min({{ value }}) over (partition by cohort) < max({{ value }}) over (partition by cohort) then
+            (cast({{ value }} as {{ double_type() }}) - avg(cast({{ value }} as {{ double_type() }})) over (partition by cohort))
+            / stddev_pop(cast({{ value }} as {{ double_type() }})) over (partition by cohort)
+    end
 {%- endmacro %}
 
 {# The threshold of a label from the seed, to be used in an aggregate over label_thresholds. #}

@@ -100,7 +100,7 @@ def published_template(
         cohort_id = warehouse.cohort("friends", members)
         warehouse.execute("update raw.cohorts set label = 'My [best] friends'")
         warehouse.build("friends")
-        publications.record_publication(connection, cohort_id, input_version="version 0")
+        publications.record_publication(connection, cohort_id)
     yield name
     drop_database(server_url, name)
 

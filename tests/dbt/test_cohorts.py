@@ -276,7 +276,8 @@ CHANGES = {
     "a film on a watchlist": (
         "marts",
         "insert into raw.watchlist_entries (user_id, film_id, source)"
-        " select user_id, film_id, 'rss' from raw.users, raw.films where username = 'ann' and slug = 'film-3'",
+        " select user_id, film_id, 'rss' from raw.users, raw.films"
+        " where username = 'ann' and slug = 'film-3'",
     ),
 }
 
@@ -379,8 +380,9 @@ def test_a_build_that_died_is_taken_up_where_it_was(two: Warehouse) -> None:
 
 def test_the_snapshot_and_its_audits_are_lost_together_in_a_crash(two: Warehouse) -> None:
     kinds = two.rows(
-        "select relname, relpersistence::text as kind from pg_class where relnamespace = 'intermediate'::regnamespace"
-        " and relkind = 'r' and (relname like 'int%' or relname = 'cohort_audits')"
+        "select relname, relpersistence::text as kind from pg_class"
+        " where relnamespace = 'intermediate'::regnamespace and relkind = 'r'"
+        " and (relname like 'int%' or relname = 'cohort_audits')"
     )
     assert len(kinds) == 5
     assert {row["kind"] for row in kinds} == {"u"}

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import itertools
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol
 
@@ -12,7 +11,8 @@ import psycopg
 from psycopg.rows import dict_row
 from psycopg.types.json import Jsonb
 
-from almanac_pipeline.flows.circle import CircleReport, compute_circle
+from almanac_pipeline.flows.circle import CircleReport
+from almanac_pipeline.flows.publication import changed_cohorts, compute_waiting, mark_marts, marts_to_build
 from almanac_pipeline.settings import Settings
 from almanac_pipeline.warehouse import dbt, publications
 
@@ -24,7 +24,6 @@ class Warehouse:
     url: str
     connection: psycopg.Connection
     settings: Settings
-    versions: itertools.count[int] = field(default_factory=itertools.count)
 
     @property
     def name(self) -> str:
@@ -114,18 +113,21 @@ class Warehouse:
     # -- the chain ---------------------------------------------------------------------------
 
     def build(self, *slugs: str) -> dict[str, CircleReport]:
-        """Both dbt stages with numpy between them, whatever the audits say."""
-        cohorts = {self.cohort_id(slug): f"version {next(self.versions)}" for slug in slugs}
-        dbt.build(self.url, select="tag:before_statistics", cohorts=cohorts, settings=self.settings)
-        reports = {slug: compute_circle(self.connection, slug) for slug in slugs}
-        dbt.build(self.url, select="tag:after_statistics", cohorts=cohorts, settings=self.settings)
+        """Both dbt stages from the start, with numpy between them for those whose audits passed."""
+        cohorts = changed_cohorts(self.connection, slugs, force=True)
+        versions = {cohort.cohort_id: str(cohort.wanted.data) for cohort in cohorts.values()}
+        dbt.build(self.url, select="tag:before_statistics", cohorts=versions, settings=self.settings)
+        reports = {report.cohort: report for report in compute_waiting(self.connection, slugs, force=True)}
+        due = marts_to_build(self.connection, slugs, force=True)["marts"]
+        dbt.build(self.url, select="tag:after_statistics", cohorts=versions, settings=self.settings)
+        mark_marts(self.connection, due, built=True)
         return reports
 
     def film_id(self, number: int) -> int:
         return int(self.scalar("select film_id from raw.films where slug = %s", f"film-{number}"))
 
     def version(self, slug: str) -> str:
-        return publications.input_version(self.connection, self.cohort_id(slug))
+        return publications.snapshot_version(self.connection, self.cohort_id(slug))
 
     def cohort_id(self, slug: str) -> int:
         return int(self.scalar("select cohort_id from raw.cohorts where slug = %s", slug))

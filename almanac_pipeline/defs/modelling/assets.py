@@ -1,6 +1,7 @@
 """From raw rows to marts: dbt's first stage, the circle model in numpy, dbt's second stage.
 
-Each works on those cohorts of the run whose inputs changed since their last publication.
+Each works on those cohorts of the run for which its own stage is stale: a changed threshold gives new
+labels and fits no circle, a changed parameter fits the circle and reads no ratings.
 """
 
 from collections.abc import Iterator
@@ -13,8 +14,14 @@ from almanac_pipeline.defs.metadata import report_metadata
 from almanac_pipeline.defs.modelling.translator import CIRCLE_MODEL, AlmanacTranslator
 from almanac_pipeline.defs.resources import Almanac, final_errors
 from almanac_pipeline.errors import ConfigurationError
-from almanac_pipeline.flows.circle import compute_circle
-from almanac_pipeline.flows.publication import changed_cohorts
+from almanac_pipeline.flows.publication import (
+    MARTS_SELECTION,
+    StaleCohort,
+    changed_cohorts,
+    compute_waiting,
+    mark_marts,
+    marts_to_build,
+)
 from almanac_pipeline.partitions import cohorts
 from almanac_pipeline.warehouse import dbt
 from almanac_pipeline.warehouse.connection import connect_to
@@ -34,9 +41,18 @@ PER_COHORT: dict[str, Any] = {
 }
 
 
-@dbt_assets(select="tag:before_statistics", name="before_statistics", **PER_COHORT)
+@dbt_assets(
+    select="tag:before_statistics", exclude="tag:shared_views", name="before_statistics", **PER_COHORT
+)
 def before_statistics(context: dg.AssetExecutionContext, almanac: Almanac) -> Iterator[Any]:
-    yield from _build(context, almanac, "tag:before_statistics")
+    with final_errors():
+        with connect_to(almanac.database_url) as connection:
+            changed = changed_cohorts(connection, context.partition_keys, force=_force(context))
+        if unchanged := len(context.partition_keys) - len(changed):
+            context.log.info(f"{unchanged} cohorts show their present inputs: nothing to build")
+        stale = [cohort for cohort in changed.values() if cohort.stage == "data"]
+        nodes = _build(context, almanac, "tag:before_statistics", stale)
+    yield from _results(context, nodes)
 
 
 @dg.asset(
@@ -57,7 +73,7 @@ def before_statistics(context: dg.AssetExecutionContext, almanac: Almanac) -> It
 )
 def circle_model(context: dg.AssetExecutionContext, almanac: Almanac) -> Iterator[dg.MaterializeResult]:
     with final_errors(), connect_to(almanac.database_url) as connection:
-        reports = [compute_circle(connection, slug) for slug in _changed(context, almanac)]
+        reports = compute_waiting(connection, context.partition_keys, force=_force(context))
     if reports:
         yield dg.MaterializeResult(
             metadata=report_metadata(
@@ -74,44 +90,44 @@ def circle_model(context: dg.AssetExecutionContext, almanac: Almanac) -> Iterato
         )
 
 
-@dbt_assets(select="tag:after_statistics", name="after_statistics", **PER_COHORT)
+@dbt_assets(select="tag:after_statistics", exclude="tag:shared_views", name="after_statistics", **PER_COHORT)
 def after_statistics(context: dg.AssetExecutionContext, almanac: Almanac) -> Iterator[Any]:
-    yield from _build(context, almanac, "tag:after_statistics")
+    nodes: list[dbt.NodeResult] = []
+    with final_errors(), connect_to(almanac.database_url) as connection:
+        due = marts_to_build(connection, context.partition_keys, force=_force(context))
+        for stage, select in MARTS_SELECTION.items():
+            mark_marts(connection, due[stage], built=False)
+            nodes += _build(context, almanac, select, due[stage])
+            mark_marts(connection, due[stage], built=True)
+    yield from _results(context, nodes)
 
 
-def _changed(context: dg.AssetExecutionContext, almanac: Almanac) -> dict[str, Any]:
-    """The cohorts of this run that have to be built, by slug."""
-    force = context.run.tags.get(FORCE_TAG) == "true"
-    with connect_to(almanac.database_url) as connection:
-        changed = changed_cohorts(connection, context.partition_keys, force=force)
-    unchanged = len(context.partition_keys) - len(changed)
-    if unchanged:
-        context.log.info(f"{unchanged} cohorts have the inputs of their last publication: nothing to build")
-    return changed
+def _force(context: dg.AssetExecutionContext) -> bool:
+    return context.run.tags.get(FORCE_TAG) == "true"
 
 
-def _build(context: dg.AssetExecutionContext, almanac: Almanac, select: str) -> Iterator[Any]:
-    """Build one stage and say of every model and test what became of it."""
-    with final_errors():
-        changed = _changed(context, almanac)
-        if not changed:
-            return
-        nodes = dbt.build(
-            almanac.database_url,
-            select=select,
-            cohorts={cohort.cohort_id: cohort.input_version for cohort in changed.values()},
-            run_id=context.run.run_id,
-        )
+def _build(
+    context: dg.AssetExecutionContext, almanac: Almanac, select: str, cohorts: list[StaleCohort]
+) -> list[dbt.NodeResult]:
+    if not cohorts:
+        return []
+    versions = {cohort.cohort_id: str(cohort.wanted.data) for cohort in cohorts}
+    return dbt.build(almanac.database_url, select=select, cohorts=versions, run_id=context.run.run_id)
+
+
+def _results(context: dg.AssetExecutionContext, nodes: list[dbt.NodeResult]) -> Iterator[Any]:
+    """What became of every model and test; a view of marts shows what was built below it."""
     specs = {spec.metadata["dagster_dbt/unique_id"]: spec for spec in context.assets_def.specs}
     checks = {spec.metadata["dagster_dbt/unique_id"]: spec for spec in context.assets_def.check_specs}
-    for node in nodes:
-        if (spec := specs.get(node.unique_id)) is not None:
+    # Two builds of one run (marts here, labels there) are one materialization: the last says it all.
+    for unique_id, node in {node.unique_id: node for node in nodes}.items():
+        if (spec := specs.get(unique_id)) is not None:
             rows = {} if node.rows_affected is None else {"dagster/row_count": node.rows_affected}
             yield dg.MaterializeResult(
                 asset_key=spec.key,
                 metadata={"seconds": round(node.seconds, 3), "table": node.relation, **rows},
             )
-        elif (check := checks.get(node.unique_id)) is not None:
+        elif (check := checks.get(unique_id)) is not None:
             yield dg.AssetCheckResult(
                 asset_key=check.asset_key,
                 check_name=check.name,

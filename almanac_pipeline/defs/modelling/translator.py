@@ -18,6 +18,13 @@ WRITERS = {
     "raw.films": ["raw/film_metadata"],
     "raw.film_aliases": ["raw/film_metadata"],
     "raw.film_histograms": ["raw/film_histograms"],
+    "raw.genres": ["raw/film_metadata"],
+    "raw.film_genres": ["raw/film_metadata"],
+    "raw.countries": ["raw/film_metadata"],
+    "raw.film_countries": ["raw/film_metadata"],
+    "raw.people": ["raw/film_metadata"],
+    "raw.film_people": ["raw/film_metadata"],
+    "raw.watchlist_entries": ["raw/watchlist_entries"],
 }
 SHARED_VIEWS_TAG = "shared_views"
 

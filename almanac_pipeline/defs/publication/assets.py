@@ -6,7 +6,7 @@ import dagster as dg
 
 from almanac_pipeline.defs.modelling.assets import FORCE_TAG, after_statistics
 from almanac_pipeline.defs.resources import Almanac, final_errors
-from almanac_pipeline.flows.publication import changed_cohorts, publish
+from almanac_pipeline.flows.publication import publish
 from almanac_pipeline.partitions import cohorts
 from almanac_pipeline.terminal import SUMMARY_KEY
 from almanac_pipeline.warehouse.connection import connect_to
@@ -27,8 +27,7 @@ from almanac_pipeline.warehouse.connection import connect_to
 def publications(context: dg.AssetExecutionContext, almanac: Almanac) -> Iterator[dg.MaterializeResult]:
     force = context.run.tags.get(FORCE_TAG) == "true"
     with final_errors(), connect_to(almanac.database_url) as connection:
-        changed = changed_cohorts(connection, context.partition_keys, force=force)
-        published = publish(connection, changed.values(), run_id=context.run.run_id)
+        published = publish(connection, context.partition_keys, run_id=context.run.run_id, force=force)
     if published:
         members, films, ratings = (
             sum(getattr(publication, f"{name}_count") for publication in published)

@@ -1,8 +1,4 @@
-{{ config(
-    tags=['before_statistics'], materialized='incremental', incremental_strategy='append',
-    on_schema_change='append_new_columns', pre_hook='{{ delete_requested() }}',
-    indexes=[{'columns': ['cohort_id', 'rule'], 'unique': true}]
-) }}
+{{ config(indexes=[{'columns': ['cohort_id', 'rule'], 'unique': true}]) }}
 
 with requests as (
     select
@@ -31,8 +27,15 @@ cohort_films as (
     where {{ is_requested() }}
 ),
 
+-- What is in other cohorts only is none of this build's business.
+film_ids as (
+    select distinct film_id from cohort_films
+),
+
 films as (
-    select * from {{ ref('stg_raw__films') }}
+    select known_films.*
+    from {{ ref('stg_raw__films') }} as known_films
+    inner join film_ids on known_films.film_id = film_ids.film_id
 ),
 
 histograms as (
@@ -47,22 +50,22 @@ histograms as (
 -- Every identity that a film has or had. Two films that share one are one film stored twice,
 -- unless it is a slug, which the site may give to another film later, and other ids tell them apart.
 identities as (
+    {% for kind in ('slug', 'lid', 'uid') -%}
+        select
+            film_id,
+            '{{ kind }}' as kind,
+            {{ kind }} as value
+        from films
+        where {{ kind }} is not null
+        union all
+    {% endfor -%}
     select
-        films.film_id,
-        present.kind,
-        present.value
-    from films
-    cross join lateral (
-        values ('slug', films.slug), ('lid', films.lid), ('uid', films.uid)
-    ) as present (kind, value)
-    where present.value is not null
-    union distinct
-    select
-        film_id,
-        kind,
-        value
-    from {{ ref('stg_raw__film_aliases') }}
-    where kind in ('slug', 'lid', 'uid')
+        aliases.film_id,
+        aliases.kind,
+        aliases.value
+    from {{ ref('stg_raw__film_aliases') }} as aliases
+    inner join film_ids on aliases.film_id = film_ids.film_id
+    where aliases.kind in ('slug', 'lid', 'uid')
 ),
 
 shared_identities as (
@@ -121,14 +124,6 @@ duplicate_counts as (
     group by duplicates.cohort_id
 ),
 
-rated_counts as (
-    select
-        cohort_id,
-        count(rating) as ratings_count
-    from ratings
-    group by cohort_id
-),
-
 film_counts as (
     select
         cohort_films.cohort_id,
@@ -161,6 +156,14 @@ member_ratings as (
     group by cohort_id, user_id
 ),
 
+rated_counts as (
+    select
+        cohort_id,
+        sum(ratings_count) as ratings_count
+    from member_ratings
+    group by cohort_id
+),
+
 -- More than stated is as good as all: the count on the profile may be older than the pages.
 member_coverage as (
     select
@@ -177,99 +180,94 @@ member_coverage as (
     group by members.cohort_id
 ),
 
-checks as (
+facts as (
     select
         requests.cohort_id,
-        rules.rule,
-        rules.blocking,
-        rules.expected,
-        rules.observed,
-        rules.passed,
-        rules.detail
+        requests.cohort,
+        requests.input_version,
+        coalesce(duplicate_counts.observed, 0) as duplicates,
+        duplicate_counts.example as duplicate_example,
+        coalesce(rated_counts.ratings_count, 0) as ratings_count,
+        coalesce(film_counts.bucket_sum, 0) as bucket_sum,
+        coalesce(film_counts.films_off, 0) as films_off,
+        coalesce(film_counts.histograms_off, 0) as histograms_off,
+        coalesce(film_counts.films_with_stated_count, 0) as films_with_stated_count,
+        film_counts.histogram_example,
+        coalesce(film_counts.films_with_tmdb_id, 0) as films_with_tmdb_id,
+        coalesce(film_counts.films_count, 0) as films_count,
+        coalesce(member_coverage.known_likes, 0) as known_likes,
+        coalesce(member_coverage.stated_likes, 0) as stated_likes,
+        coalesce(member_coverage.known_ratings, 0) as known_ratings,
+        coalesce(member_coverage.stated_ratings, 0) as stated_ratings
     from requests
     left join duplicate_counts on requests.cohort_id = duplicate_counts.cohort_id
     left join rated_counts on requests.cohort_id = rated_counts.cohort_id
     left join film_counts on requests.cohort_id = film_counts.cohort_id
     left join member_coverage on requests.cohort_id = member_coverage.cohort_id
-    cross join lateral (
-        values
-        (
-            'no_duplicate_member_film',
-            true,
-            0::numeric,
-            coalesce(duplicate_counts.observed, 0)::numeric,
-            duplicate_counts.observed is null,
-            'members with two rows for one film' || coalesce(', for example ' || duplicate_counts.example, '')
-        ),
-        (
-            'bucket_sums_equal_ratings',
-            true,
-            coalesce(rated_counts.ratings_count, 0)::numeric,
-            coalesce(film_counts.bucket_sum, 0)::numeric,
-            coalesce(rated_counts.ratings_count, 0) = coalesce(film_counts.bucket_sum, 0)
-            and coalesce(film_counts.films_off, 0) = 0,
-            coalesce(film_counts.films_off, 0) || ' films whose buckets do not sum to their raters'
-        ),
-        (
-            'global_histogram_total',
-            true,
-            0::numeric,
-            coalesce(film_counts.histograms_off, 0)::numeric,
-            coalesce(film_counts.histograms_off, 0) = 0,
-            'films off by more than the tolerance, of '
-            || coalesce(film_counts.films_with_stated_count, 0) || ' with a stated count'
-            || coalesce(', for example ' || film_counts.histogram_example, '')
-        ),
-        (
-            'coverage_tmdb_id',
-            false,
-            {{ var('coverage_min_share') }}::numeric,
-            film_counts.films_with_tmdb_id::numeric / nullif(film_counts.films_count, 0),
-            coalesce(
-                film_counts.films_with_tmdb_id >= {{ var('coverage_min_share') }} * film_counts.films_count, true
-            ),
-            coalesce(film_counts.films_with_tmdb_id, 0) || ' of ' || coalesce(film_counts.films_count, 0) || ' films'
-        ),
-        (
-            'coverage_like_flag',
-            false,
-            {{ var('coverage_min_share') }}::numeric,
-            member_coverage.known_likes::numeric / nullif(member_coverage.stated_likes, 0),
-            coalesce(
-                member_coverage.known_likes >= {{ var('coverage_min_share') }} * member_coverage.stated_likes, true
-            ),
-            coalesce(member_coverage.known_likes, 0) || ' of '
-            || coalesce(member_coverage.stated_likes, 0) || ' likes that profiles state'
-        ),
-        (
-            'coverage_rating',
-            false,
-            {{ var('coverage_min_share') }}::numeric,
-            member_coverage.known_ratings::numeric / nullif(member_coverage.stated_ratings, 0),
-            coalesce(
-                member_coverage.known_ratings >= {{ var('coverage_min_share') }} * member_coverage.stated_ratings,
-                true
-            ),
-            coalesce(member_coverage.known_ratings, 0) || ' of '
-            || coalesce(member_coverage.stated_ratings, 0) || ' ratings that profiles state'
-        )
-    ) as rules (rule, blocking, expected, observed, passed, detail)
+),
+
+checks as (
+    select
+        *,
+        'no_duplicate_member_film' as rule,
+        true as blocking,
+        0 as expected,
+        duplicates as observed,
+        duplicates = 0 as passed,
+        'members with two rows for one film' || coalesce(', for example ' || duplicate_example, '') as detail
+    from facts
+    union all
+    select
+        *,
+        'bucket_sums_equal_ratings' as rule,
+        true as blocking,
+        ratings_count as expected,
+        bucket_sum as observed,
+        ratings_count = bucket_sum and films_off = 0 as passed,
+        films_off || ' films whose buckets do not sum to their raters' as detail
+    from facts
+    union all
+    select
+        *,
+        'global_histogram_total' as rule,
+        true as blocking,
+        0 as expected,
+        histograms_off as observed,
+        histograms_off = 0 as passed,
+        'films off by more than the tolerance, of ' || films_with_stated_count || ' with a stated count'
+        || coalesce(', for example ' || histogram_example, '') as detail
+    from facts
+    {% for rule, known, stated, words in (
+        ('coverage_tmdb_id', 'films_with_tmdb_id', 'films_count', 'films'),
+        ('coverage_like_flag', 'known_likes', 'stated_likes', 'likes that profiles state'),
+        ('coverage_rating', 'known_ratings', 'stated_ratings', 'ratings that profiles state')
+    ) -%}
+        union all
+        select
+            *,
+            '{{ rule }}' as rule,
+            false as blocking,
+            {{ var('coverage_min_share') }} as expected,
+            cast({{ known }} as {{ exact_type() }}) / nullif({{ stated }}, 0) as observed,
+            {{ known }} >= {{ var('coverage_min_share') }} * {{ stated }} as passed,
+            {{ known }} || ' of ' || {{ stated }} || ' {{ words }}' as detail
+        from facts
+    {% endfor %}
 ),
 
 final as (
     select
-        requests.cohort_id,
-        requests.cohort,
-        requests.input_version,
-        checks.rule,
-        checks.blocking,
-        checks.expected::numeric(14, 4) as expected,
-        checks.observed::numeric(14, 4) as observed,
-        checks.passed,
-        checks.detail,
-        now() as audited_at
+        cohort_id,
+        cohort,
+        input_version,
+        rule,
+        blocking,
+        cast(expected as numeric(14, 4)) as expected,
+        cast(observed as numeric(14, 4)) as observed,
+        passed,
+        detail,
+        current_timestamp as audited_at
     from checks
-    inner join requests on checks.cohort_id = requests.cohort_id
 )
 
 select * from final

@@ -1,8 +1,4 @@
-{{ config(
-    tags=['before_statistics'], materialized='incremental', incremental_strategy='append',
-    on_schema_change='append_new_columns', pre_hook='{{ delete_requested() }}', post_hook='analyze {{ this }}',
-    indexes=[{'columns': ['cohort_id', 'film_id']}]
-) }}
+{{ config(indexes=[{'columns': ['cohort_id', 'film_id']}]) }}
 
 with cohort_films as (
     select
@@ -12,16 +8,11 @@ with cohort_films as (
     where {{ is_requested() }}
 ),
 
-sources as (
-    select * from {{ ref('int_cohort_global_sources') }}
-    where {{ is_requested() }}
-),
-
 histograms as (
     select
         film_id,
         {{ bucket_sum() }} as ratings_count,
-        {{ bucket_stars() }} as stars
+        {{ bucket_sum(1) }} as half_stars
     from {{ ref('stg_raw__film_histograms') }}
     where source = 'letterboxd'
 ),
@@ -39,46 +30,88 @@ members as (
     select distinct user_id from {{ ref('int_current_members') }}
 ),
 
--- What each source says of a film, on the scale of stars.
-said as (
+-- What Letterboxd and TMDB say of each film, in stars; null where they are silent.
+known as (
     select
-        film_id,
-        'letterboxd' as global_source,
-        (stars / ratings_count)::double precision as global_average,
-        ratings_count::bigint as global_ratings
-    from histograms
-    where ratings_count > 0
-    union all
+        cohort_films.cohort_id,
+        cohort_films.film_id,
+        case
+            when histograms.ratings_count > 0
+                then cast(histograms.half_stars as {{ double_type() }}) / (2 * histograms.ratings_count)
+        end as letterboxd_average,
+        case when histograms.ratings_count > 0 then histograms.ratings_count end as letterboxd_ratings,
+        case
+            when films.tmdb_vote_count > 0 then cast(films.tmdb_vote_average as {{ double_type() }}) / 2
+        end as tmdb_average,
+        case when films.tmdb_vote_count > 0 then films.tmdb_vote_count end as tmdb_ratings
+    from cohort_films
+    left join histograms on cohort_films.film_id = histograms.film_id
+    left join films on cohort_films.film_id = films.film_id
+),
+
+-- One source per cohort, so that all of its films are compared with one crowd.
+sources as (
     select
-        film_id,
-        'tmdb' as global_source,
-        (tmdb_vote_average / 2)::double precision as global_average,
-        tmdb_vote_count::bigint as global_ratings
-    from films
-    where tmdb_vote_count > 0 and tmdb_vote_average is not null
-    union all
+        cohort_id,
+        case
+            when count(letterboxd_average) >= {{ var('global_source_min_share') }} * count(*) then 'letterboxd'
+            when count(tmdb_average) >= {{ var('global_source_min_share') }} * count(*) then 'tmdb'
+            else 'members'
+        end as global_source
+    from known
+    group by cohort_id
+),
+
+-- Everybody's ratings are many: they are added up for those films only that are compared with them.
+pool_films as (
+    select distinct cohort_films.film_id
+    from cohort_films
+    inner join sources on cohort_films.cohort_id = sources.cohort_id
+    where sources.global_source = 'members'
+),
+
+pool as (
     select
         ratings.film_id,
-        'members' as global_source,
-        avg(ratings.rating)::double precision as global_average,
-        count(*) as global_ratings
+        cast(avg(ratings.rating) as {{ double_type() }}) as members_average,
+        count(*) as members_ratings
     from ratings
     inner join members on ratings.user_id = members.user_id
-    -- The pool of everybody's ratings is large: it is added up only where somebody is compared with it.
-    where 'members' in (select sources.global_source from sources)
+    inner join pool_films on ratings.film_id = pool_films.film_id
+    -- Known before the first rating is read.
+    where exists (select needed.film_id from pool_films as needed)
     group by ratings.film_id
+),
+
+compared as (
+    select
+        known.cohort_id,
+        known.film_id,
+        case sources.global_source
+            when 'letterboxd' then known.letterboxd_average
+            when 'tmdb' then known.tmdb_average
+            else pool.members_average
+        end as global_average,
+        cast(case sources.global_source
+            when 'letterboxd' then known.letterboxd_ratings
+            when 'tmdb' then known.tmdb_ratings
+            else pool.members_ratings
+        end as bigint) as global_ratings,
+        sources.global_source
+    from known
+    inner join sources on known.cohort_id = sources.cohort_id
+    left join pool on known.film_id = pool.film_id
 ),
 
 final as (
     select
-        cohort_films.cohort_id,
-        cohort_films.film_id,
-        said.global_average,
-        said.global_ratings,
-        said.global_source
-    from cohort_films
-    inner join sources on cohort_films.cohort_id = sources.cohort_id
-    inner join said on cohort_films.film_id = said.film_id and sources.global_source = said.global_source
+        cohort_id,
+        film_id,
+        global_average,
+        global_ratings,
+        global_source
+    from compared
+    where global_average is not null
 )
 
 select * from final

@@ -1,15 +1,7 @@
-{{ config(
-    tags=['before_statistics'], materialized='incremental', incremental_strategy='append',
-    on_schema_change='append_new_columns', pre_hook='{{ delete_requested() }}', post_hook='analyze {{ this }}',
-    indexes=[{'columns': ['cohort_id', 'film_id']}]
-) }}
+{{ config(indexes=[{'columns': ['cohort_id', 'film_id']}]) }}
 
 with ratings as (
-    select
-        *,
-        (rating * 2)::bigint as half_stars,
-        rating is not null or liked or logged as watched
-    from {{ ref('int_cohort_ratings') }}
+    select * from {{ ref('int_cohort_ratings') }}
     where {{ is_requested() }}
 ),
 
@@ -17,61 +9,67 @@ aggregated as (
     select
         cohort_id,
         film_id,
-        count(*) filter (where watched) as watchers,
-        count(rating) as raters,
-        sum(rating) as rating_sum,
-        -- Sums of whole half-stars: the moments below are exact, however many ratings there are.
-        sum(half_stars)::numeric as s1,
-        sum(half_stars * half_stars)::numeric as s2,
-        sum(half_stars * half_stars * half_stars)::numeric as s3,
-        percentile_cont(0.5) within group (order by rating) as median_rating,
-        count(*) filter (where rating >= 4.0) as high_ratings,
+        count(*) filter (where half_stars is not null or liked or logged) as watchers,
+        count(half_stars) as raters,
         count(*) filter (where liked) as liked_count,
         count(*) filter (where favorite) as favorite_count,
-        count(*) filter (where favorite and watched) as favorite_watchers,
-        min(rated_at) filter (where rating is not null) as first_rated_at,
-        max(rated_at) filter (where rating is not null) as last_rated_at,
+        count(*) filter (where favorite and (half_stars is not null or liked or logged)) as favorite_watchers,
+        min(case when half_stars is not null then rated_at end) as first_rated_at,
+        max(case when half_stars is not null then rated_at end) as last_rated_at,
         {% for stars in half_stars() -%}
-            count(*) filter (where rating = {{ stars }}) as {{ count_column(stars) }}{{ ',' if not loop.last }}
+            count(*) filter (where half_stars = {{ loop.index }}) as {{ count_column(stars) }}{{ ',' if not loop.last }}
         {% endfor %}
     from ratings
     group by cohort_id, film_id
+),
+
+-- Sums of whole half-stars and of their powers: the moments below are exact, however many ratings there are.
+sums as (
+    select
+        *,
+        cast(raters as {{ exact_type() }}) as n,
+        cast({{ bucket_sum(1) }} as {{ exact_type() }}) as s1,
+        cast({{ bucket_sum(2) }} as {{ exact_type() }}) as s2,
+        cast({{ bucket_sum(3) }} as {{ exact_type() }}) as s3
+    from aggregated
 ),
 
 moments as (
     select
         *,
         -- n^2 times the second and n^3 times the third central moment, in half-stars.
-        raters * s2 - s1 * s1 as second_moment,
-        raters * raters * s3 - 3 * raters * s1 * s2 + 2 * s1 * s1 * s1 as third_moment
-    from aggregated
+        cast(n * s2 - s1 * s1 as {{ double_type() }}) as second_moment,
+        cast(n * n * s3 - 3 * n * s1 * s2 + 2 * s1 * s1 * s1 as {{ double_type() }}) as third_moment
+    from sums
 ),
 
 final as (
     select
         cohort_id,
         film_id,
-        watchers::integer as watchers,
-        raters::integer as raters,
-        (rating_sum / nullif(raters, 0))::double precision as average_rating,
-        rating_sum::numeric(10, 1) as rating_sum,
-        sqrt((second_moment / nullif(raters * (raters - 1), 0))::double precision) / 2 as rating_stddev,
+        cast(watchers as integer) as watchers,
+        cast(raters as integer) as raters,
+        cast(s1 as {{ double_type() }}) / nullif(2 * raters, 0) as average_rating,
+        case when raters > 0 then cast(s1 / 2 as numeric(10, 1)) end as rating_sum,
+        sqrt(second_moment / nullif(raters * (raters - 1), 0)) / 2 as rating_stddev,
         case
             when raters >= 3 and second_moment > 0
                 then
-                    third_moment::double precision / power(second_moment::double precision, 1.5)
-                    * sqrt((raters * (raters - 1))::double precision) / (raters - 2)
+                    third_moment / power(second_moment, 1.5)
+                    * sqrt(cast(raters * (raters - 1) as {{ double_type() }})) / (raters - 2)
         end as rating_skewness,
-        median_rating,
-        high_ratings::double precision / nullif(raters, 0) as high_rating_share,
-        liked_count::integer as liked_count,
-        liked_count::double precision / nullif(watchers, 0) as liked_share,
-        favorite_count::integer as favorite_count,
-        favorite_watchers::double precision / nullif(watchers, 0) as favorite_share,
+        case
+            when raters > 0 then cast({{ bucket_median('raters') }} as {{ double_type() }}) / 2
+        end as median_rating,
+        cast(count_4_0 + count_4_5 + count_5_0 as {{ double_type() }}) / nullif(raters, 0) as high_rating_share,
+        cast(liked_count as integer) as liked_count,
+        cast(liked_count as {{ double_type() }}) / nullif(watchers, 0) as liked_share,
+        cast(favorite_count as integer) as favorite_count,
+        cast(favorite_watchers as {{ double_type() }}) / nullif(watchers, 0) as favorite_share,
         first_rated_at,
         last_rated_at,
         {% for stars in half_stars() -%}
-            {{ count_column(stars) }}::integer as {{ count_column(stars) }}{{ ',' if not loop.last }}
+            cast({{ count_column(stars) }} as integer) as {{ count_column(stars) }}{{ ',' if not loop.last }}
         {% endfor %}
     from moments
 )

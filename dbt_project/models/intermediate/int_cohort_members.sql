@@ -1,8 +1,4 @@
-{{ config(
-    tags=['before_statistics'], materialized='incremental', incremental_strategy='append',
-    on_schema_change='append_new_columns', pre_hook='{{ delete_requested() }}',
-    indexes=[{'columns': ['cohort_id', 'user_id'], 'unique': true}]
-) }}
+{{ config(indexes=[{'columns': ['cohort_id', 'user_id'], 'unique': true}]) }}
 
 with members as (
     select * from {{ ref('int_current_members') }}

@@ -1,8 +1,4 @@
-{{ config(
-    tags=['before_statistics'], materialized='incremental', incremental_strategy='append',
-    on_schema_change='append_new_columns', pre_hook='{{ delete_requested() }}', post_hook='analyze {{ this }}',
-    indexes=[{'columns': ['cohort_id', 'film_id']}]
-) }}
+{{ config(indexes=[{'columns': ['cohort_id']}]) }}
 
 with members as (
     select * from {{ ref('int_cohort_members') }}
@@ -48,6 +44,7 @@ final as (
         user_id,
         film_id,
         opinions.rating,
+        cast(opinions.rating * 2 as integer) as half_stars,
         opinions.rated_at,
         opinions.rated_at_source,
         coalesce(opinions.liked, false) as liked,

@@ -43,7 +43,10 @@ final as (
         globals.global_ratings,
         globals.global_source,
         cohort_films.average_rating - globals.global_average as average_delta,
-        circle_films.agreement
+        circle_films.agreement,
+        {% for stars in half_stars() -%}
+            cohort_films.{{ count_column(stars) }}{{ ',' if not loop.last }}
+        {% endfor %}
     from cohorts
     inner join cohort_films on cohorts.cohort_id = cohort_films.cohort_id
     inner join films on cohort_films.film_id = films.film_id

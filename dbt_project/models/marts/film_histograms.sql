@@ -1,25 +1,27 @@
-with cohorts as (
-    select * from {{ ref('int_publishable_cohorts') }}
+{{ config(materialized='view') }}
+
+with film_stats as (
+    select * from {{ ref('cohort_film_stats') }}
 ),
 
-cohort_films as (
-    select * from {{ ref('int_cohort_films') }}
+buckets as (
+    {% for stars in half_stars() -%}
+        select cast({{ stars }} as numeric(2, 1)) as rating{{ ' union all' if not loop.last }}
+    {% endfor %}
 ),
 
 final as (
     select
-        cohorts.cohort,
-        cohort_films.film_id,
+        film_stats.cohort,
+        film_stats.film_id,
         buckets.rating,
-        buckets.ratings_count
-    from cohorts
-    inner join cohort_films on cohorts.cohort_id = cohort_films.cohort_id
-    cross join lateral (
-        values
-        {% for stars in half_stars() -%}
-            ({{ stars }}::numeric(2, 1), cohort_films.{{ count_column(stars) }}){{ ',' if not loop.last }}
-        {% endfor %}
-    ) as buckets (rating, ratings_count)
+        case buckets.rating
+            {% for stars in half_stars() -%}
+                when {{ stars }} then film_stats.{{ count_column(stars) }}
+            {% endfor %}
+        end as ratings_count
+    from film_stats
+    cross join buckets
 )
 
 select * from final

@@ -1,5 +1,9 @@
+{{ config(materialized='view') }}
+
+-- numpy writes scores only for cohorts whose audits passed, all of a cohort's in one transaction:
+-- copying up to ten rows per film would only make them two.
 with cohorts as (
-    select * from {{ ref('int_publishable_cohorts') }}
+    select * from {{ ref('stg_raw__cohorts') }}
 ),
 
 scores as (
@@ -8,6 +12,10 @@ scores as (
 
 parameters as (
     select * from {{ ref('stg_circle__parameters') }}
+),
+
+film_stats as (
+    select * from {{ ref('cohort_film_stats') }}
 ),
 
 films as (
@@ -19,9 +27,10 @@ final as (
         cohorts.cohort,
         scores.strategy,
         scores.film_id,
-        films.slug,
-        films.title,
-        films.release_year,
+        -- As published, so that a film keeps its name while its cohort is held back.
+        coalesce(film_stats.slug, films.slug) as slug,
+        coalesce(film_stats.title, films.title) as title,
+        coalesce(film_stats.release_year, films.release_year) as release_year,
         scores.score,
         scores.estimate,
         scores.estimate_sd,
@@ -37,7 +46,8 @@ final as (
     inner join scores on cohorts.cohort_id = scores.cohort_id
     inner join parameters
         on scores.cohort_id = parameters.cohort_id and scores.strategy = parameters.strategy
-    inner join films on scores.film_id = films.film_id
+    left join film_stats on cohorts.cohort = film_stats.cohort and scores.film_id = film_stats.film_id
+    left join films on scores.film_id = films.film_id
 )
 
 select * from final

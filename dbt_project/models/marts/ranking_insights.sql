@@ -16,7 +16,14 @@ circle_films as (
     select
         cohorts.cohort,
         fits.film_id,
-        fits.top_decile_probability
+        fits.top_decile_probability,
+        fits.agreement_low,
+        fits.agreement_high,
+        fits.delta,
+        fits.delta_low,
+        fits.delta_high,
+        fits.delta_q,
+        fits.wasserstein
     from {{ ref('stg_circle__films') }} as fits
     inner join cohorts on fits.cohort_id = cohorts.cohort_id
 ),
@@ -31,34 +38,42 @@ thresholds as (
         {{ threshold('cult favorite', 'max_watcher_percentile') }} as cult_max_watchers,
         {{ threshold('crowd pleaser', 'min_watcher_percentile') }} as pleaser_min_watchers,
         {{ threshold('crowd pleaser', 'min_score_percentile') }} as pleaser_min_score,
+        {{ threshold('divisive vs the crowd', 'below_q') }} as divisive_below_q,
+        {{ threshold('divisive vs the crowd', 'min_absolute_delta') }} as divisive_min_delta,
         {{ threshold('most liked, unrated', 'min_likes') }} as unrated_min_likes,
         {{ threshold('skip it', 'max_score_percentile') }} as skip_max_score,
-        {{ threshold('skip it', 'min_raters') }} as skip_min_raters
+        {{ threshold('skip it', 'min_raters') }} as skip_min_raters,
+        {{ threshold('too few', 'below_raters') }} as few_below_raters,
+        {{ threshold('two camps', 'below_agreement') }} as camps_below_agreement,
+        {{ threshold('two camps', 'min_end_share') }} as camps_min_end_share,
+        {{ threshold('divided', 'below_agreement_high') }} as divided_below_agreement,
+        {{ threshold('tight consensus', 'above_agreement_low') }} as tight_above_agreement
     from {{ ref('label_thresholds') }}
 ),
 
 joined as (
     select
-        film_stats.cohort,
-        film_stats.film_id,
-        film_stats.slug,
-        film_stats.title,
-        film_stats.release_year,
-        film_stats.watchers,
-        film_stats.raters,
-        film_stats.liked_count,
-        film_stats.average_rating,
-        film_stats.average_delta,
+        film_stats.*,
+        circle_films.top_decile_probability,
+        circle_films.agreement_low,
+        circle_films.agreement_high,
+        circle_films.delta,
+        circle_films.delta_low,
+        circle_films.delta_high,
+        circle_films.delta_q,
+        circle_films.wasserstein,
         rankings.estimate,
         rankings.estimate_sd,
         -- Nine decimals: scores that the ranking treats as tied are tied here.
-        round(rankings.score::numeric, 9)::double precision as score,
-        circle_films.top_decile_probability,
+        cast(round(cast(rankings.score as {{ exact_type() }}), 9) as {{ double_type() }}) as score,
         -- How many know the film outside the cohort: the pool of all members holds its own raters too.
         case
             when film_stats.global_source = 'members' then film_stats.global_ratings - film_stats.raters
             else film_stats.global_ratings
-        end as popularity
+        end as popularity,
+        -- The two ends of the scale: up to two stars, and four or more.
+        film_stats.count_0_5 + film_stats.count_1_0 + film_stats.count_1_5 + film_stats.count_2_0 as low_end,
+        film_stats.count_4_0 + film_stats.count_4_5 + film_stats.count_5_0 as high_end
     from film_stats
     left join rankings on film_stats.cohort = rankings.cohort and film_stats.film_id = rankings.film_id
     left join circle_films
@@ -74,7 +89,8 @@ measured as (
         {{ z_score('average_rating') }} as average_z,
         {{ mid_rank_percentile('watchers') }} as watcher_percentile,
         {{ z_score('watchers') }} as watcher_z,
-        {{ mid_rank_percentile('popularity') }} as popularity_percentile
+        {{ mid_rank_percentile('popularity') }} as popularity_percentile,
+        {{ z_score('popularity') }} as popularity_z
     from joined
 ),
 
@@ -90,15 +106,36 @@ final as (
         measured.score,
         measured.estimate,
         measured.estimate_sd,
-        measured.score_percentile::double precision as score_percentile,
-        measured.score_z::double precision as score_z,
-        measured.average_percentile::double precision as average_percentile,
-        measured.average_z::double precision as average_z,
-        measured.watcher_percentile::double precision as watcher_percentile,
-        measured.watcher_z::double precision as watcher_z,
-        measured.popularity_percentile::double precision as popularity_percentile,
+        measured.score_percentile,
+        measured.score_z,
+        measured.average_percentile,
+        measured.average_z,
+        measured.watcher_percentile,
+        measured.watcher_z,
+        measured.popularity_percentile,
+        measured.popularity_z,
         measured.average_delta,
+        measured.delta,
+        measured.delta_low,
+        measured.delta_high,
+        measured.delta_q,
+        measured.wasserstein,
+        measured.agreement,
+        measured.agreement_low,
+        measured.agreement_high,
         measured.top_decile_probability,
+        case
+            when measured.raters = 0 and measured.liked_count > 0 then 'likes only'
+            when measured.raters < thresholds.few_below_raters then 'too few'
+            when
+                measured.agreement < thresholds.camps_below_agreement
+                and measured.low_end >= thresholds.camps_min_end_share * measured.raters
+                and measured.high_end >= thresholds.camps_min_end_share * measured.raters
+                then 'two camps'
+            when measured.agreement_high < thresholds.divided_below_agreement then 'divided'
+            when measured.agreement_low > thresholds.tight_above_agreement then 'tight consensus'
+            else 'mixed'
+        end as distribution_label,
         case
             when
                 measured.score_percentile >= thresholds.elite_min_score
@@ -116,6 +153,10 @@ final as (
                 measured.watcher_percentile >= thresholds.pleaser_min_watchers
                 and measured.score_percentile >= thresholds.pleaser_min_score
                 then 'crowd pleaser'
+            when
+                measured.delta_q < thresholds.divisive_below_q
+                and abs(measured.delta) >= thresholds.divisive_min_delta
+                then 'divisive vs the crowd'
             when
                 measured.raters = 0 and measured.liked_count >= thresholds.unrated_min_likes
                 then 'most liked, unrated'

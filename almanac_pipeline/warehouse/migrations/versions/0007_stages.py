@@ -1,0 +1,26 @@
+"""What each stage of a cohort was last built from.
+
+Revision: 0007, after 0006
+"""
+
+from alembic import op
+
+revision = "0007"
+down_revision = "0006"
+branch_labels = None
+depends_on = None
+
+STAGES = """
+create table intermediate.cohort_stages (
+    cohort_id bigint primary key references raw.cohorts,
+    statistics_version text,
+    marts_version text,
+    labels_version text
+);
+comment on table intermediate.cohort_stages is
+    'The version of its input that each stage of a cohort shows; null while it is being built. The version of the data stage stands beside its audits.';
+"""
+
+
+def upgrade() -> None:
+    op.execute(STAGES)

@@ -1,0 +1,1 @@
+{{ slice_of("bucket = 'cult favorite'", "insights.score desc") }}

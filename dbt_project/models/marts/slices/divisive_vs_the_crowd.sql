@@ -1,0 +1,1 @@
+{{ slice_of("bucket = 'divisive vs the crowd'", "abs(insights.delta) desc") }}

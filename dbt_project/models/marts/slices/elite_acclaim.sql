@@ -1,0 +1,1 @@
+{{ slice_of("bucket = 'elite acclaim'", "insights.score desc") }}

@@ -1,0 +1,1 @@
+{{ slice_of("bucket = 'hidden gem'", "insights.score desc") }}

@@ -1,0 +1,1 @@
+{{ slice_of("distribution_label = 'tight consensus'", "insights.agreement desc") }}

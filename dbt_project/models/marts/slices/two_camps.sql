@@ -1,0 +1,1 @@
+{{ slice_of("distribution_label = 'two camps'", "insights.agreement asc") }}

@@ -1,0 +1,5 @@
+select
+    country_id,
+    iso_code,
+    name
+from {{ source('raw', 'countries') }}

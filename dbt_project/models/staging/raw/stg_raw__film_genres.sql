@@ -1,0 +1,4 @@
+select
+    film_id,
+    genre_id
+from {{ source('raw', 'film_genres') }}
