@@ -42,7 +42,7 @@ PER_COHORT: dict[str, Any] = {
 
 
 @dbt_assets(
-    select="tag:before_statistics", exclude="tag:shared_views", name="before_statistics", **PER_COHORT
+    select=f"tag:before_statistics,{dbt.TABLES}", name="before_statistics", **PER_COHORT
 )
 def before_statistics(context: dg.AssetExecutionContext, almanac: Almanac) -> Iterator[Any]:
     with final_errors():
@@ -90,7 +90,7 @@ def circle_model(context: dg.AssetExecutionContext, almanac: Almanac) -> Iterato
         )
 
 
-@dbt_assets(select="tag:after_statistics", exclude="tag:shared_views", name="after_statistics", **PER_COHORT)
+@dbt_assets(select=f"tag:after_statistics,{dbt.TABLES} tag:published_views", name="after_statistics", **PER_COHORT)
 def after_statistics(context: dg.AssetExecutionContext, almanac: Almanac) -> Iterator[Any]:
     nodes: list[dbt.NodeResult] = []
     with final_errors(), connect_to(almanac.database_url) as connection:

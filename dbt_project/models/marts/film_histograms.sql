@@ -1,4 +1,4 @@
-{{ config(materialized='view') }}
+{{ config(materialized='view', tags=['published_views']) }}
 
 with film_stats as (
     select * from {{ ref('cohort_film_stats') }}

@@ -1,4 +1,4 @@
-{{ config(materialized='view') }}
+{{ config(materialized='view', tags=['published_views']) }}
 
 -- numpy writes scores only for cohorts whose audits passed, all of a cohort's in one transaction:
 -- copying up to ten rows per film would only make them two.
