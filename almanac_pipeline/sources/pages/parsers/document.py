@@ -176,7 +176,7 @@ def require_text(body: bytes) -> None:
     Raises:
         RetriableError: nothing but white space, or NUL bytes, as damaged copies have them.
     """
-    if not body.strip():
+    if not body or body.isspace():  # which copies nothing, as strip() would
         raise RetriableError("the document is empty")
     if b"\x00" in body:
         raise RetriableError("the document is damaged or binary: it contains NUL bytes")

@@ -6,7 +6,13 @@ from typing import Literal, cast
 
 from almanac_pipeline.errors import LayoutChangedError
 from almanac_pipeline.sources.pages.parsers.document import Document, PageKind, open_document
-from almanac_pipeline.sources.pages.parsers.posters import Poster, class_names, has_shells, posters
+from almanac_pipeline.sources.pages.parsers.posters import (
+    Opinion,
+    Poster,
+    class_names,
+    has_shells,
+    posters,
+)
 from almanac_pipeline.sources.pages.parsers.text import int_of, path_segments, read_count
 from almanac_pipeline.sources.records import FilmGrid, FilmItem
 
@@ -30,7 +36,8 @@ def grid_of(document: Document) -> FilmGrid:
     """The grid in a document that is already parsed; see `parse_grid`."""
     kind = cast(GridKind, document.kind)
     films = posters(document.tree, has_ranks=kind == "list")
-    opinions = [poster.opinion() if kind != "person" else (None, False) for poster in films]
+    known: dict[str, Opinion] = {}
+    opinions = [poster.opinion(known) if kind != "person" else (None, False) for poster in films]
     items = tuple([_item(poster, kind, *opinion) for poster, opinion in zip(films, opinions, strict=True)])
     next_page, last_page = document.page_links()
     total = _total(document)

@@ -7,10 +7,10 @@ title, rating and like are all looked up inside the same container.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from selectolax.lexbor import LexborHTMLParser, LexborNode
+from selectolax.lexbor import LexborAttributes, LexborHTMLParser, LexborNode
 
 from almanac_pipeline.errors import LayoutChangedError
 from almanac_pipeline.sources.pages.parsers.text import (
@@ -25,6 +25,7 @@ from almanac_pipeline.sources.pages.parsers.text import (
 )
 
 _NEW_CARRIERS = "[data-item-slug]"
+"""What names the film on pages of today."""
 # `:is`, because lexbor returns an element once for every part of a plain selector list that it matches.
 # Only as the last part of a selector: with a combinator behind it, lexbor 3 finds too little.
 _CARRIERS = ":is([data-item-slug], [data-film-slug], [data-item-link], [data-film-link])"
@@ -41,6 +42,7 @@ _SLUG_ATTRIBUTES = (
 _SHELLS = ":is(li.griditem, li.posteritem, li.poster-container, li.film-detail, .film-poster)"
 _POSTER = ':is(.film-poster, [data-component-class="LazyPoster"])'
 _STARS_OF_CLASS = {f"rated-{half_star_count}": half_star_count / 2 for half_star_count in range(1, 11)}
+_STARS_OF_HALVES = {str(half_star_count): half_star_count / 2 or None for half_star_count in range(11)}
 # As pages write it; whatever is written otherwise is read as JSON.
 _PLAIN_IDENTIFIER = re.compile(
     r'\{"lid":"([0-9A-Za-z]+)","uid":"([a-z]+:[0-9]+)"(?:,"[A-Za-z]+":"[A-Za-z]*")*\}'
@@ -59,6 +61,11 @@ _RANK = ".list-number"
 _DETAIL_OPINION = ".film-detail-meta, .film-detail-content, .content-reactions-strip"
 
 
+Attributes = LexborAttributes | dict[str, str | None]
+Opinion = tuple[float | None, bool]
+"""(rating in stars or None, liked)."""
+
+
 @dataclass(slots=True)  # not frozen, which would double the price of a thing made 72 times a page
 class Poster:
     """One film's container with the elements in it that carry its data."""
@@ -66,21 +73,23 @@ class Poster:
     container: LexborNode
     carriers: list[LexborNode]
     slug: str
+    _first: Attributes | None = None
+    """Those of the first carrier. Looking up what is there is cheap, and what is not is dear."""
     marks: LexborNode | None = None
     """The element that holds the page owner's rating and like, given or not."""
     rank: LexborNode | None = None
     """The element with the place in a ranked list."""
-    _values: dict[str, str] | None = None
+    _all: dict[str, str] | None = None
+    """Those of all carriers and of the container, read at the first look in vain."""
 
     def attribute(self, *names: str) -> str | None:
         """The first of `names`, in that order, that any carrier or the container has with a value."""
-        values = self._values
+        values = self._all
         if values is None:
-            # Looking up what is there is cheap, and what is not is dear: only then all are read at once.
-            value = self.carriers[0].attrs.get(names[0]) if self.carriers else None
+            value = self._first.get(names[0]) if self._first is not None else None
             if value and not value.isspace():
                 return value
-            values = self._values = {}
+            values = self._all = {}
             for node in (self.container, *reversed(self.carriers)):
                 values.update({name: value for name, value in node.attributes.items() if value})
         for name in names:
@@ -154,8 +163,10 @@ class Poster:
     def _is_detailed(self) -> bool:
         return not _DETAIL_CLASSES.isdisjoint(class_names(self.container))
 
-    def opinion(self) -> tuple[float | None, bool]:
-        """(rating in stars or None, liked) that the page's owner gave, from this container only.
+    def opinion(self, known: dict[str, Opinion]) -> Opinion:
+        """What the page's owner gave, from this container only.
+
+        `known` keeps what marks of the same markup said: a page has few kinds of them.
 
         Raises:
             LayoutChangedError: there is a rating that we cannot read.
@@ -163,12 +174,16 @@ class Poster:
         marks = self.marks
         if marks is None and self._is_detailed():
             marks = self.container.css_first(_DETAIL_OPINION)
-        rating, liked = read_marks(marks) if marks is not None else (None, False)
-        if rating is None:
+        opinion: Opinion = (None, False)
+        if marks is not None:
+            markup = marks.inner_html or ""
+            found = known.get(markup)
+            opinion = known[markup] = read_marks(marks) if found is None else found
+        if opinion[0] is None:
             written = self.container.attrs.get("data-owner-rating")
-            half_star_count = int_of(clean(written)) if written else None
-            rating = _stars_or_raise(half_star_count) if half_star_count is not None else None
-        return rating, liked
+            if written:
+                return _owner_rating(written), opinion[1]
+        return opinion
 
 
 def posters(tree: LexborHTMLParser, scope: str | None = None, *, has_ranks: bool = False) -> list[Poster]:
@@ -182,9 +197,12 @@ def posters(tree: LexborHTMLParser, scope: str | None = None, *, has_ranks: bool
         return []
     # Each search walks the whole page: first by the one attribute of today's pages, and by all that any
     # era had only where that leaves items of a list unread.
-    found = _Items(root, root.css(_NEW_CARRIERS), is_scoped=scope is not None)
+    found = _Items(
+        root, ((node, node.attrs) for node in root.css(_NEW_CARRIERS)), is_scoped=scope is not None
+    )
     if not found.are_complete():
-        found = _Items(root, carriers_in(root), is_scoped=scope is not None)
+        carriers = carriers_in(root)
+        found = _Items(root, ((node, node.attributes) for node in carriers), is_scoped=scope is not None)
         if scope is None:
             found.require_none_unread()
     return found.posters(has_ranks=has_ranks)
@@ -210,13 +228,17 @@ class _Items:
     """What the carriers of a page belong to: items by container, and the lists that these stand in."""
 
     def __init__(
-        self, root: LexborHTMLParser | LexborNode, carriers: list[LexborNode], *, is_scoped: bool
+        self,
+        root: LexborHTMLParser | LexborNode,
+        carriers: Iterable[tuple[LexborNode, Attributes]],
+        *,
+        is_scoped: bool,
     ) -> None:
         self._root = root
         self._items: dict[int, Poster] = {}
         self._lists: dict[int, _List] = {}
-        for node in carriers:
-            slug = _slug(node)
+        for node, attributes in carriers:
+            slug = _slug(attributes)
             if slug is None:
                 continue
             container, is_item = _container(node)
@@ -224,7 +246,7 @@ class _Items:
                 raise LayoutChangedError("a film stands in no list item, so that its rating cannot be told")
             known = self._items.get(container.mem_id)
             if known is None:
-                self._add(Poster(container, [node], slug), is_scoped)
+                self._add(Poster(container, [node], slug, attributes), is_scoped)
             elif known.slug == slug:
                 known.carriers.append(node)
             else:
@@ -245,7 +267,9 @@ class _Items:
     def are_complete(self) -> bool:
         """Whether something was found and no list has an item beside those that were."""
         return bool(self._items) and all(
-            found.is_outside or sum(1 for _ in found.items()) <= found.item_count
+            found.is_outside
+            or sum(1 for _ in found.element.iter()) <= found.item_count
+            or sum(1 for _ in found.items()) <= found.item_count
             for found in self._lists.values()
         )
 
@@ -259,29 +283,33 @@ class _Items:
     def posters(self, *, has_ranks: bool) -> list[Poster]:
         """The items by their films; of several with the same film the first."""
         if self._items:
-            for poster, node in self._inside(self._root.css(OPINION)):
-                poster.marks = poster.marks or node
-            for poster, node in self._inside(self._root.css(_RANK) if has_ranks else []):
-                poster.rank = poster.rank or node
+            # The items most often stand in one list, which is far less than the page.
+            lists = [found.element for found in self._lists.values() if not found.is_outside]
+            root = lists[0] if len(lists) == 1 else self._root
+            for node in root.css(OPINION):
+                poster = self._item_around(node)
+                if poster is not None and poster.marks is None:
+                    poster.marks = node
+            for node in root.css(_RANK) if has_ranks else ():
+                poster = self._item_around(node)
+                if poster is not None and poster.rank is None:
+                    poster.rank = node
         films: dict[str, Poster] = {}
         for poster in self._items.values():
             films.setdefault(poster.slug, poster)
         return list(films.values())
 
-    def _inside(self, nodes: list[LexborNode]) -> Iterator[tuple[Poster, LexborNode]]:
-        """Each node that stands inside an item, with that item."""
-        for node in nodes:
-            ancestor = node.parent
-            while ancestor is not None:
-                poster = self._items.get(ancestor.mem_id)
-                if poster is not None:
-                    yield poster, node
-                    break
-                ancestor = ancestor.parent
+    def _item_around(self, node: LexborNode) -> Poster | None:
+        ancestor = node.parent
+        while ancestor is not None:
+            poster = self._items.get(ancestor.mem_id)
+            if poster is not None:
+                return poster
+            ancestor = ancestor.parent
+        return None
 
 
-def _slug(carrier: LexborNode) -> str | None:
-    attributes = carrier.attrs
+def _slug(attributes: Attributes) -> str | None:
     for name in _SLUG_ATTRIBUTES:
         value = attributes.get(name)
         slug = film_slug(value) if value else None
@@ -351,6 +379,18 @@ def read_rating(node: LexborNode, names: list[str]) -> float | None:
     return stars
 
 
+def _owner_rating(written: str) -> float | None:
+    """Stars of a number of half stars as an attribute has it.
+
+    Raises:
+        LayoutChangedError: it is on no scale that we know.
+    """
+    if written in _STARS_OF_HALVES:
+        return _STARS_OF_HALVES[written]
+    half_star_count = int_of(clean(written))
+    return _stars_or_raise(half_star_count) if half_star_count is not None else None
+
+
 def _stars_or_raise(half_star_count: int) -> float | None:
     try:
         return half_stars(half_star_count)
@@ -360,8 +400,9 @@ def _stars_or_raise(half_star_count: int) -> float | None:
 
 def _container(node: LexborNode) -> tuple[LexborNode, bool]:
     """(the list item around a carrier, True); (the outermost poster element, False) where there is none."""
-    if node.tag not in _ITEM_TAGS and node.parent is not None and node.parent.tag == "li":
-        return node.parent, True
+    parent = node.parent
+    if parent is not None and parent.tag == "li" and node.tag not in _ITEM_TAGS:
+        return parent, True
     outermost = ancestor = node
     while ancestor.is_element_node:
         names = class_names(ancestor)
