@@ -24,7 +24,6 @@ from almanac_pipeline.warehouse.films import (
     FilmKey,
     fill_given,
     lock_films,
-    open_incoming,
     resolve_incoming,
 )
 from almanac_pipeline.warehouse.matches import (
@@ -329,7 +328,6 @@ def combine(
 def store_films(connection: psycopg.Connection, batch: Sequence[FetchedFilm]) -> None:
     """Store a batch of fetched films, failures included, in one transaction."""
     with connection.transaction():
-        open_incoming(connection)
         films = _follow_identities(connection, batch)
         chosen = chosen_titles(connection, list(films))
         films |= {film_id: _as_chosen(films[film_id], key) for film_id, key in chosen.items()}

@@ -44,7 +44,6 @@ def resolve_films(connection: psycopg.Connection, films: Sequence[FilmKey]) -> l
     transaction at once, before anything else is written: whoever comes back with more may wait for
     somebody who waits for them.
     """
-    open_incoming(connection)
     fill_given(connection, films)
     resolve_incoming(connection)
     return [film_id for (film_id,) in connection.execute("select film_id from incoming order by position")]
@@ -55,30 +54,47 @@ def lock_films(connection: psycopg.Connection) -> None:
     connection.execute("select pg_advisory_xact_lock(%s)", [FILM_LOCK])
 
 
-def open_incoming(connection: psycopg.Connection) -> None:
-    """Provide the empty tables `given` and `incoming` for this transaction.
+def hold_films(connection: psycopg.Connection) -> None:
+    """Let no film go away until the transaction ends; others may hold them too, and create films."""
+    connection.execute("select pg_advisory_xact_lock_shared(%s)", [FILM_LOCK])
 
-    `position` to `film_id` say which film is meant; the rest, which is for `opinions`, what is said of it.
-    """
+
+# `position` to `film_id` say which film is meant; the rest, which is for `opinions`, what is said of it.
+_GIVEN_COLUMNS = """
+    position integer not null,
+    slug text,
+    title text,
+    release_year smallint,
+    uid text,
+    lid text,
+    film_id bigint,
+    rating numeric(2, 1),
+    liked boolean,
+    favorite boolean,
+    rated_at timestamptz,
+    as_of timestamptz
+"""
+
+
+def open_given(connection: psycopg.Connection) -> None:
+    """Provide the empty table `given` for this transaction."""
     connection.execute("set local client_min_messages = warning")  # "already exists, skipping"
     connection.execute(
+        f"""
+        create temporary table if not exists given ({_GIVEN_COLUMNS}) on commit delete rows;
+        -- Of an earlier use in the caller's own transaction.
+        delete from given
         """
-        create temporary table if not exists given (
-            position integer not null,
-            slug text,
-            title text,
-            release_year smallint,
-            uid text,
-            lid text,
-            film_id bigint,
-            rating numeric(2, 1),
-            liked boolean,
-            favorite boolean,
-            rated_at timestamptz,
-            as_of timestamptz
-        ) on commit delete rows;
+    )
+
+
+def _open_incoming(connection: psycopg.Connection) -> None:
+    """Provide the empty table `incoming` for this transaction."""
+    connection.execute("set local client_min_messages = warning")
+    connection.execute(
+        f"""
         create temporary table if not exists incoming (
-            like given,
+            {_GIVEN_COLUMNS},
             is_known boolean not null,
             uid_film_id bigint,
             lid_film_id bigint,
@@ -86,8 +102,6 @@ def open_incoming(connection: psycopg.Connection) -> None:
             slug_fits boolean not null default true,
             name_film_id bigint
         ) on commit delete rows;
-        -- Of an earlier use in the caller's own transaction.
-        delete from given;
         delete from incoming
         """
     )
@@ -96,7 +110,8 @@ def open_incoming(connection: psycopg.Connection) -> None:
 def fill_given(
     connection: psycopg.Connection, films: Iterable[FilmKey], film_ids: Iterable[int] | None = None
 ) -> None:
-    """Put films into `given`; `film_ids` names those that are already known to be meant."""
+    """Put films into an empty `given`; `film_ids` names those that are already known to be meant."""
+    open_given(connection)
     keys = ((n, f.slug, f.title, f.release_year, f.uid, f.lid) for n, f in enumerate(films))
     columns = "position, slug, title, release_year, uid, lid"
     if film_ids is None:
@@ -123,8 +138,9 @@ def resolve_incoming(
     out to be one. Writes nothing else where nothing is new. The transaction holds the film locks that
     it took to its end.
     """
+    _open_incoming(connection)
     with connection.transaction() as attempt:
-        connection.execute("select pg_advisory_xact_lock_shared(%s)", [FILM_LOCK])
+        hold_films(connection)
         if _match_known(connection, given, parameters):
             return 0
         connection.execute("select pg_advisory_xact_lock(%s)", [WRITING_LOCK])
@@ -193,10 +209,11 @@ def _write_films(connection: psycopg.Connection) -> int:
     return new
 
 
-def _match_known(connection: psycopg.Connection, given: str, parameters: Mapping[str, object] | None) -> bool:
-    """Fill `incoming`, with the films of rows that tell nothing new of them; True if all are such.
+def known_films(given: str) -> str:
+    """A query for the rows of the query `given`, and as `known_id` the film of which a row tells nothing new.
 
-    Most rows are. One index probe each, however many films there are: a join would read them all.
+    Most rows are such; of the others it is null. One index probe each, however many films there are:
+    a join would read them all.
     """
     probe = """
         select film_id from raw.films as film
@@ -206,17 +223,22 @@ def _match_known(connection: psycopg.Connection, given: str, parameters: Mapping
           and (film.release_year is not null or given.release_year is null)
           and (film.field_sources ->> 'title' is distinct from 'slug' or given.title is null)
     """
+    return f"""
+        select given.*, case when slug is not null then ({probe.format("film.slug = given.slug")})
+                             else ({probe.format("film.lid = given.lid")}) end as known_id
+        from ({given}) as given
+        offset 0 -- so that it is probed once
+    """
+
+
+def _match_known(connection: psycopg.Connection, given: str, parameters: Mapping[str, object] | None) -> bool:
+    """Fill `incoming`, with the films of rows that tell nothing new of them; True if all are such."""
     columns = "position, slug, title, release_year, uid, lid, rating, liked, favorite, rated_at, as_of"
     connection.execute(
         f"""
         insert into incoming ({columns}, film_id, is_known)
         select {columns}, coalesce(known_id, film_id), known_id is not null
-        from (
-            select given.*, case when slug is not null then ({probe.format("film.slug = given.slug")})
-                                 else ({probe.format("film.lid = given.lid")}) end as known_id
-            from ({given}) as given
-            offset 0 -- so that it is probed once
-        ) as matched
+        from ({known_films(given)}) as matched
         """,
         parameters,
     )

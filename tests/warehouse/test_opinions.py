@@ -222,6 +222,15 @@ def test_what_a_complete_snapshot_lacks_is_removed_and_can_come_back(member: Mem
     assert member.thought(9) == member.stored() == {"L1": (2.0, False, False), "L2": (None, True, False)}
 
 
+def test_a_complete_snapshot_with_an_unknown_film_takes_away_no_more_than_it_lacks(member: Member) -> None:
+    """Such a snapshot is first compared in vain, with nothing that is known to be said."""
+    member.tell("export", 1, film(1, 3.0), film(2, 4.0), film(3, 5.0), complete=ALL)
+    changes = member.tell("export", 2, film(1, 3.0), film(2, 1.0), film(4, 2.0), complete=ALL)
+    assert changes == Changes(added=1, changed=1, removed=1, new_films=1)
+    assert member.ratings() == {"L1": 3.0, "L2": 1.0, "L4": 2.0}
+    assert len(member.events()) == 6
+
+
 def test_a_part_that_is_not_complete_loses_nothing(member: Member) -> None:
     member.tell("export", 1, film(1, 3.0, liked=True), film(2, favorite=True), complete=ALL)
     member.tell("export", 2, film(3, 1.0), complete={"rated"})
