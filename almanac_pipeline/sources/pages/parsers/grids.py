@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import fields, make_dataclass
 from typing import Literal, cast
 
 from almanac_pipeline.errors import LayoutChangedError
 from almanac_pipeline.sources.pages.parsers.document import Document, PageKind, open_document
 from almanac_pipeline.sources.pages.parsers.posters import (
-    Opinion,
     Poster,
     class_names,
     has_shells,
@@ -36,10 +36,9 @@ def grid_of(document: Document) -> FilmGrid:
     """The grid in a document that is already parsed; see `parse_grid`."""
     kind = cast(GridKind, document.kind)
     films = posters(document.tree, has_ranks=kind == "list")
-    known: dict[str, Opinion] = {}
-    opinions = [poster.opinion(known) if kind != "person" else (None, False) for poster in films]
+    opinions = [poster.opinion() if kind != "person" else (None, False) for poster in films]
     items = tuple([_item(poster, kind, *opinion) for poster, opinion in zip(films, opinions, strict=True)])
-    next_page, last_page = document.page_links()
+    next_page, last_page = document.page_links(films[0].container.parent if films else None)
     total = _total(document)
     if not items:
         _require_truly_empty(document, next_page, total)
@@ -64,13 +63,24 @@ def _item(poster: Poster, kind: GridKind, rating: float | None, liked: bool) -> 
     position = _list_position(poster) if kind == "list" else None
     # By position, which is cheaper: slug, title, year, ids, rating, like, place in the list. Being on the
     # page of likes is the like; old markup repeats no heart there.
-    return FilmItem(poster.slug, title, release_year, uid, lid, rating, liked or kind == "likes", position)
+    return _film_item(poster.slug, title, release_year, uid, lid, rating, liked or kind == "likes", position)
+
+
+# Made of the record itself, so that the two cannot differ.
+_Unfrozen = make_dataclass("_Unfrozen", [(f.name, f.type, f) for f in fields(FilmItem)], slots=True)
+
+
+def _film_item(*values: object) -> FilmItem:
+    """The record of these values; its own constructor sets each by a call, and takes three times as long."""
+    item = _Unfrozen(*values)
+    item.__class__ = FilmItem
+    return cast(FilmItem, item)
 
 
 def _list_position(poster: Poster) -> int | None:
     """Place in a ranked list, from 1; unranked lists print none."""
     if poster.rank is not None:
-        return read_count(poster.rank.text())
+        return read_count(poster.rank.text_lexbor())
     index = int_of(poster.attribute("data-list-index"))
     ranked = "numbered-list-item" in class_names(poster.container)
     return index + 1 if ranked and index is not None else None

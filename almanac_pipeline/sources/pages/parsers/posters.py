@@ -7,8 +7,9 @@ title, rating and like are all looked up inside the same container.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 
 from selectolax.lexbor import LexborAttributes, LexborHTMLParser, LexborNode
 
@@ -25,7 +26,8 @@ from almanac_pipeline.sources.pages.parsers.text import (
 )
 
 _NEW_CARRIERS = "[data-item-slug]"
-"""What names the film on pages of today."""
+_OLD_CARRIERS = "[data-film-slug]"
+"""What names the film on pages of 2023 to mid 2025."""
 # `:is`, because lexbor returns an element once for every part of a plain selector list that it matches.
 # Only as the last part of a selector: with a combinator behind it, lexbor 3 finds too little.
 _CARRIERS = ":is([data-item-slug], [data-film-slug], [data-item-link], [data-film-link])"
@@ -61,11 +63,6 @@ _RANK = ".list-number"
 _DETAIL_OPINION = ".film-detail-meta, .film-detail-content, .content-reactions-strip"
 
 
-Attributes = LexborAttributes | dict[str, str | None]
-Opinion = tuple[float | None, bool]
-"""(rating in stars or None, liked)."""
-
-
 @dataclass(slots=True)  # not frozen, which would double the price of a thing made 72 times a page
 class Poster:
     """One film's container with the elements in it that carry its data."""
@@ -73,30 +70,34 @@ class Poster:
     container: LexborNode
     carriers: list[LexborNode]
     slug: str
-    _first: Attributes | None = None
+    _first: LexborAttributes | None = None
     """Those of the first carrier. Looking up what is there is cheap, and what is not is dear."""
     marks: LexborNode | None = None
     """The element that holds the page owner's rating and like, given or not."""
     rank: LexborNode | None = None
     """The element with the place in a ranked list."""
-    _all: dict[str, str] | None = None
+    _all: dict[str, str | None] | None = None
     """Those of all carriers and of the container, read at the first look in vain."""
 
     def attribute(self, *names: str) -> str | None:
         """The first of `names`, in that order, that any carrier or the container has with a value."""
         values = self._all
         if values is None:
-            value = self._first.get(names[0]) if self._first is not None else None
-            if value and not value.isspace():
-                return value
-            values = self._all = {}
-            for node in (self.container, *reversed(self.carriers)):
-                values.update({name: value for name, value in node.attributes.items() if value})
+            values = self._all = self.container.attributes
+            for node in reversed(self.carriers):
+                for name, value in node.attributes.items():
+                    if value:
+                        values[name] = value
         for name in names:
             value = values.get(name)
             if value and not value.isspace():
                 return value
         return None
+
+    def _glance(self, name: str) -> str | None:
+        """An attribute where pages of today have it."""
+        values = self._all or self._first
+        return values.get(name) if values is not None else None
 
     def is_old_markup(self) -> bool:
         """Whether it is of before August 2025."""
@@ -104,11 +105,12 @@ class Poster:
 
     def ids(self) -> tuple[str | None, str | None]:
         """(uid such as "film:951277", LID) of the film, each None where the page does not say."""
-        written = self.attribute("data-postered-identifier")
+        written = self._glance("data-postered-identifier")
         plain = _PLAIN_IDENTIFIER.fullmatch(written) if written else None
-        if plain:
-            return plain[2], plain[1]
-        identifier = read_json(written)
+        if plain is not None:
+            lid, uid = plain.groups()
+            return uid, lid
+        identifier = read_json(self.attribute("data-postered-identifier"))
         if not isinstance(identifier, dict):
             path = read_json(self.attribute("data-resolvable-poster-path"))
             identifier = path.get("postered") if isinstance(path, dict) else None
@@ -127,10 +129,13 @@ class Poster:
 
     def title_and_year(self) -> tuple[str | None, int | None]:
         """Title and release year; old grids name no year, and undated films have none."""
-        name = self.attribute("data-item-name", "data-item-full-display-name")
+        name = self._glance("data-item-name")
+        if not name or name.isspace():
+            name = self.attribute("data-item-name", "data-item-full-display-name")
         if name:
             return split_title(name)
-        year = int_of(clean(self.attribute("data-film-release-year", "data-item-release-year") or ""))
+        written = self.attribute("data-film-release-year", "data-item-release-year")
+        year = int_of(clean(written)) if written else None
         name = self.attribute("data-film-name")
         if name:
             return clean(name), year
@@ -140,9 +145,13 @@ class Poster:
     def _shown_title(self) -> tuple[str | None, int | None]:
         """What the picture is labelled with, and the year that a detail view prints beside the title."""
         # Most often right inside the carrier, where looking is cheap.
-        inside = list(self.carriers[0].iter()) if self.carriers else []
-        frames = [node for node in inside if node.tag == "a" and "frame" in class_names(node)]
-        images = [node for node in inside if node.tag == "img" and node.attrs.get("alt")]
+        frames, images = [], []
+        for node in self.carriers[0].iter() if self.carriers else ():
+            tag = node.tag
+            if tag == "img" and node.attrs.get("alt"):
+                images.append(node)
+            elif tag == "a" and "frame" in class_names(node):
+                frames.append(node)
         if not images:
             frames = self.container.css("a.frame")
             images = self.container.css("img[alt]")
@@ -161,12 +170,14 @@ class Poster:
         return title or None, year
 
     def _is_detailed(self) -> bool:
-        return not _DETAIL_CLASSES.isdisjoint(class_names(self.container))
+        written = self.container.attrs.get("class") or ""
+        # Most often neither stands in it, which is seen sooner than split.
+        return ("film-detail" in written or "listitem" in written) and not _DETAIL_CLASSES.isdisjoint(
+            written.split()
+        )
 
-    def opinion(self, known: dict[str, Opinion]) -> Opinion:
-        """What the page's owner gave, from this container only.
-
-        `known` keeps what marks of the same markup said: a page has few kinds of them.
+    def opinion(self) -> tuple[float | None, bool]:
+        """(rating in stars or None, liked) that the page's owner gave, from this container only.
 
         Raises:
             LayoutChangedError: there is a rating that we cannot read.
@@ -174,16 +185,11 @@ class Poster:
         marks = self.marks
         if marks is None and self._is_detailed():
             marks = self.container.css_first(_DETAIL_OPINION)
-        opinion: Opinion = (None, False)
-        if marks is not None:
-            markup = marks.inner_html or ""
-            found = known.get(markup)
-            opinion = known[markup] = read_marks(marks) if found is None else found
-        if opinion[0] is None:
+        rating, liked = read_marks(marks) if marks is not None else (None, False)
+        if rating is None:
             written = self.container.attrs.get("data-owner-rating")
-            if written:
-                return _owner_rating(written), opinion[1]
-        return opinion
+            rating = _owner_rating(written) if written else None
+        return rating, liked
 
 
 def posters(tree: LexborHTMLParser, scope: str | None = None, *, has_ranks: bool = False) -> list[Poster]:
@@ -195,14 +201,12 @@ def posters(tree: LexborHTMLParser, scope: str | None = None, *, has_ranks: bool
     root = tree.css_first(scope) if scope else tree
     if root is None:
         return []
-    # Each search walks the whole page: first by the one attribute of today's pages, and by all that any
-    # era had only where that leaves items of a list unread.
-    found = _Items(
-        root, ((node, node.attrs) for node in root.css(_NEW_CARRIERS)), is_scoped=scope is not None
-    )
+    # Each search walks the whole page: first by the one attribute of today's pages or, where there is none
+    # of it, of those before; by all that any era had only where that leaves items of a list unread.
+    carriers = root.css(_NEW_CARRIERS) or root.css(_OLD_CARRIERS)
+    found = _Items(root, carriers, is_scoped=scope is not None)
     if not found.are_complete():
-        carriers = carriers_in(root)
-        found = _Items(root, ((node, node.attributes) for node in carriers), is_scoped=scope is not None)
+        found = _Items(root, carriers_in(root), is_scoped=scope is not None)
         if scope is None:
             found.require_none_unread()
     return found.posters(has_ranks=has_ranks)
@@ -230,39 +234,46 @@ class _Items:
     def __init__(
         self,
         root: LexborHTMLParser | LexborNode,
-        carriers: Iterable[tuple[LexborNode, Attributes]],
+        carriers: list[LexborNode],
         *,
         is_scoped: bool,
     ) -> None:
         self._root = root
         self._items: dict[int, Poster] = {}
         self._lists: dict[int, _List] = {}
-        for node, attributes in carriers:
-            slug = _slug(attributes)
+        for node in carriers:
+            attributes = node.attrs
+            slug = film_slug(attributes.get("data-item-slug")) or _slug(attributes)
             if slug is None:
                 continue
-            container, is_item = _container(node)
-            if not is_item and root.css_first(OPINION) is not None:
-                raise LayoutChangedError("a film stands in no list item, so that its rating cannot be told")
-            known = self._items.get(container.mem_id)
+            container = node.parent
+            if container is None or container.tag != "li":
+                container, is_item = _container(node)
+                if not is_item and root.css_first(OPINION) is not None:
+                    raise LayoutChangedError(
+                        "a film stands in no list item, so that its rating cannot be told"
+                    )
+            key = container.mem_id
+            known = self._items.get(key)
             if known is None:
-                self._add(Poster(container, [node], slug, attributes), is_scoped)
+                if self._count(container, is_scoped):
+                    self._items[key] = Poster(container, [node], slug, attributes)
             elif known.slug == slug:
                 known.carriers.append(node)
             else:
                 raise LayoutChangedError("one item of the page holds two different films")
 
-    def _add(self, poster: Poster, is_scoped: bool) -> None:
-        parent = poster.container.parent
+    def _count(self, container: LexborNode, is_scoped: bool) -> bool:
+        """Count an item with its list; False for one that is not of the page's main part."""
+        parent = container.parent
         if parent is None:
-            return
+            return False
         found = self._lists.get(parent.mem_id)
         if found is None:
-            found = _List(parent, not is_scoped and _is_outside(poster.container))
+            found = _List(parent, not is_scoped and _is_outside(container))
             self._lists[parent.mem_id] = found
-        if not found.is_outside:
-            found.item_count += 1
-            self._items[poster.container.mem_id] = poster
+        found.item_count += 1
+        return not found.is_outside
 
     def are_complete(self) -> bool:
         """Whether something was found and no list has an item beside those that were."""
@@ -294,9 +305,11 @@ class _Items:
                 poster = self._item_around(node)
                 if poster is not None and poster.rank is None:
                     poster.rank = node
-        films: dict[str, Poster] = {}
-        for poster in self._items.values():
-            films.setdefault(poster.slug, poster)
+        films = {poster.slug: poster for poster in self._items.values()}
+        if len(films) < len(self._items):
+            films = {}
+            for poster in self._items.values():
+                films.setdefault(poster.slug, poster)
         return list(films.values())
 
     def _item_around(self, node: LexborNode) -> Poster | None:
@@ -309,7 +322,7 @@ class _Items:
         return None
 
 
-def _slug(attributes: Attributes) -> str | None:
+def _slug(attributes: LexborAttributes) -> str | None:
     for name in _SLUG_ATTRIBUTES:
         value = attributes.get(name)
         slug = film_slug(value) if value else None
@@ -343,17 +356,29 @@ def read_marks(marks: LexborNode) -> tuple[float | None, bool]:
     rating, liked = None, False
     nodes = list(marks.iter())
     for node in nodes:  # grows by what stands inside elements that are no marks themselves
-        names = class_names(node) if node.is_element_node else []
-        if "rating" in names:
-            if "liked" in names:
-                liked = True
-            elif rating is None:
-                rating = read_rating(node, names)
-        elif "icon-liked" in names or "liked-micro" in names:
-            liked = liked or "icon-status-off" not in names
-        elif node.first_child is not None:
-            nodes.extend(node.iter())
+        written = node.attrs.get("class") if node.is_element_node else None
+        mark = _mark(written) if written else None
+        if mark is None:
+            if node.first_child is not None:
+                nodes.extend(node.iter())
+        elif isinstance(mark, bool):
+            liked = liked or mark
+        elif rating is None:
+            rating = mark or read_rating(node, class_names(node))
     return rating, liked
+
+
+@lru_cache(maxsize=256)  # there are few
+def _mark(classes: str) -> float | bool | None:
+    """What an element's classes say: stars, or 0.0 for a rating that is written elsewhere; liked or not."""
+    names = classes.split()
+    if "rating" in names:
+        if "liked" in names:
+            return True
+        return next((_STARS_OF_CLASS[name] for name in names if name in _STARS_OF_CLASS), 0.0)
+    if "icon-liked" in names or "liked-micro" in names:
+        return "icon-status-off" not in names
+    return None
 
 
 def read_rating(node: LexborNode, names: list[str]) -> float | None:
@@ -400,9 +425,6 @@ def _stars_or_raise(half_star_count: int) -> float | None:
 
 def _container(node: LexborNode) -> tuple[LexborNode, bool]:
     """(the list item around a carrier, True); (the outermost poster element, False) where there is none."""
-    parent = node.parent
-    if parent is not None and parent.tag == "li" and node.tag not in _ITEM_TAGS:
-        return parent, True
     outermost = ancestor = node
     while ancestor.is_element_node:
         names = class_names(ancestor)
