@@ -156,7 +156,7 @@ def _spend(
 
 
 def _report(costs: dict[str, Cost]) -> Results:
-    """Each cost per row and second, merges beside each floor, and which readings of the target one of news meets."""
+    """Each cost per row and second, merges beside each floor, and what of the target new rows meet."""
     results: Results = {}
     for name, cost in costs.items():
         results[name] = {

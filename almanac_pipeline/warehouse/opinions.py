@@ -428,19 +428,11 @@ def _merge_given(
     One statement finds the films, compares and writes. Only where something is news of a film, or
     a film is given twice, all is taken into `incoming` first.
     """
-    parameters = {
-        "user": user_id,
-        "as_of": as_of,
-        "source": source,
-        "run": run_id,
-        "dated_by": _DATED_BY[source],
-        "observed": observed,
-    }
-    is_feed = source == "rss"
+    parameters = {"user": user_id, "as_of": as_of, "run": run_id}
     with connection.transaction() as attempt:
         hold_films(connection)
         removable = _lock_member(connection, user_id, complete_parts, as_of, source)
-        statement = _merge_statement(removable, given=given, is_feed=is_feed)
+        statement = _merge_statement(removable, source, given=given, observed=observed)
         is_done, *counts = _one_row(connection, statement, parameters)
         if is_done:
             return Changes(*counts)
@@ -449,7 +441,7 @@ def _merge_given(
     new_films = resolve_incoming(connection, given, parameters)
     removable = _lock_member(connection, user_id, complete_parts, as_of, source)
     [has_repeats] = _one_row(connection, "select count(*) > count(distinct film_id) from incoming")
-    statement = _merge_statement(removable, has_repeats=has_repeats, is_feed=is_feed)
+    statement = _merge_statement(removable, source, has_repeats=has_repeats, observed=observed)
     _, *counts = _one_row(connection, statement, parameters)
     return Changes(*counts, new_films=new_films)
 
@@ -483,12 +475,17 @@ def _lock_member(
 
 
 def _merge_statement(
-    removable: Collection[Part], *, given: str | None = None, has_repeats: bool = False, is_feed: bool
+    removable: Collection[Part],
+    source: str,
+    *,
+    given: str | None = None,
+    has_repeats: bool = False,
+    observed: bool,
 ) -> str:
     """The one statement that compares what is said with what is stored, and writes what differs.
 
-    What is said lies in `incoming`, or is what the query `given` gives: then the statement writes
-    nothing, and says so, unless these are different films of which nothing is news.
+    What is said lies in `incoming`; or it is what the query `given` gives, and then nothing is written,
+    as the first column of the answer says, unless all of its films are known and different.
     """
     # Which rows say something of an aspect; a complete snapshot does of every film.
     says = {aspect: f"said.{aspect} is not null" for aspect in _ASPECTS}
@@ -498,8 +495,10 @@ def _merge_statement(
         if part in removable:
             says[aspect] = "true"
     is_different = " or ".join(f"{a} is distinct from {_or_false('old_', a)}" for a in _ASPECTS)
-    items = "table incoming"
-    is_clear = "true"
+    # A plan depends on no parameter, so that one serves all members of a session: a millisecond each.
+    dated_by = _DATED_BY[source]
+    seen_at = "%(as_of)s::timestamptz" if observed else "null"
+    items, is_clear = "table incoming", "true"
     if given is not None:
         items = f"""
             select known_id as film_id, rating, liked, favorite, rated_at, as_of
@@ -513,7 +512,7 @@ def _merge_statement(
         ), gate as materialized (
             select ({is_clear}) as is_open
         ), said as (
-            {_said(has_repeats=has_repeats, is_feed=is_feed)}
+            {_said(has_repeats=has_repeats, is_feed=source == "rss")}
         ), old as (
             select * from raw.ratings where user_id = %(user)s
         ), known as (
@@ -524,7 +523,7 @@ def _merge_statement(
                    old.removed_at is not null as was_removed,
                    old.rated_at as old_rated_at, old.rated_at_source as old_rated_at_source,
                    said.rating as said_rating, said.rated_at as said_rated_at,
-                   {", ".join(_sides(aspect, says[aspect]) for aspect in _ASPECTS)}
+                   {", ".join(_sides(aspect, says[aspect], source) for aspect in _ASPECTS)}
             from said
             {"full" if removable else "left"} join old on old.film_id = said.film_id
             cross join known
@@ -533,11 +532,11 @@ def _merge_statement(
             select film_id, is_new, old_rating, old_liked, old_favorite, rating, liked, favorite,
                    case when rating is distinct from old_rating
                         then case when rating is not null then
-                            coalesce(said_rated_at, case when %(observed)s then %(as_of)s::timestamptz end)
+                            coalesce(said_rated_at, {seen_at})
                         end
                         when is_dated_now then said_rated_at else old_rated_at end as rated_at,
                    case when rating is distinct from old_rating or is_dated_now
-                        then %(dated_by)s else old_rated_at_source end as rated_at_source,
+                        then '{dated_by}' else old_rated_at_source end as rated_at_source,
                    case when not ({is_different}) then null
                         when rating is null and not liked and not favorite then 'removed'
                         when is_new then 'added'
@@ -556,14 +555,14 @@ def _merge_statement(
             insert into raw.ratings
                 (user_id, film_id, rating, liked, favorite, rated_at, rated_at_source, source)
             select %(user)s, film_id, rating, liked, favorite, rated_at,
-                   case when rated_at is not null then rated_at_source end, %(source)s
+                   case when rated_at is not null then rated_at_source end, '{source}'
             from change where is_new
         ), updated as (
             update raw.ratings as stored
             set rating = change.rating, liked = change.liked, favorite = change.favorite,
                 rated_at = change.rated_at,
                 rated_at_source = case when change.rated_at is not null then change.rated_at_source end,
-                source = case when kind is null then stored.source else %(source)s end,
+                source = case when kind is null then stored.source else '{source}' end,
                 updated_at = now(),
                 removed_at = case when kind is null then removed_at
                                   when kind = 'removed' then now() end
@@ -574,7 +573,7 @@ def _merge_statement(
                 (user_id, film_id, kind, old_rating, new_rating, old_liked, new_liked,
                  old_favorite, new_favorite, as_of, source, scrape_run_id)
             select %(user)s, film_id, kind, old_rating, rating, old_liked, liked,
-                   old_favorite, favorite, as_of, %(source)s, %(run)s
+                   old_favorite, favorite, as_of, '{source}', %(run)s
             from change where kind is not null
         )
         select (select is_open from gate),
@@ -621,14 +620,14 @@ def _told_as_of(aspect: str) -> str:
     return f"case when {aspect} is distinct from {_or_false('old_', aspect)} then {aspect}_as_of end"
 
 
-def _sides(aspect: str, says: str) -> str:
+def _sides(aspect: str, says: str, source: str) -> str:
     """What was thought, what is thought now, and when that was said.
 
     That is what is said, unless something as good or better, and later, says otherwise.
     """
     said, old = _or_false("said.", aspect), _or_false("old.", aspect)
     as_of = f"coalesce(said.{aspect}_as_of, %(as_of)s)"
-    moment = f"({as_of}, raw.source_rank(%(source)s))"
+    moment = f"({as_of}, raw.source_rank('{source}'))"
     return f"""
         old.{aspect} as old_{aspect},
         {as_of} as {aspect}_as_of,
