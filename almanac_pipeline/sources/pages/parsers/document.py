@@ -59,6 +59,7 @@ _PRIVATE = re.compile(
 )
 _WHOLE_PAGE = re.compile(rb"<!doctype\s+html|<html[\s>]|<head[\s>]|<body[\s>]", re.IGNORECASE)
 _END = re.compile(rb"</html", re.IGNORECASE)
+_BLOCK_TAG = re.compile(rb"<(/?)(?:div|section|table|ul)\b", re.IGNORECASE)
 _SAVED_FROM = re.compile(rb"<!--[^>]{0,200}?(https?://(?:www\.)?letterboxd\.com/[^\s<>\"']*)", re.IGNORECASE)
 
 # First path segments that are sections of the site, so never a member.
@@ -169,7 +170,7 @@ def open_document(body: bytes, expected: tuple[PageKind, ...] = ()) -> Document:
     canonical_url = _canonical_url(tree)
     _refuse_other_answers(tree, body, canonical_url)
     if is_truncated(body):
-        raise RetriableError("the page is truncated: it has no closing </html>; fetch it again")
+        raise RetriableError("the page is truncated: it is not closed as it was opened; fetch it again")
     classes = _body_attribute(tree, "class").split()
     kind = _kind(tree, body, canonical_url, classes)
     if kind is None:
@@ -192,10 +193,13 @@ def require_text(body: bytes) -> None:
 
 
 def is_truncated(body: bytes) -> bool:
-    """Whether a whole page was begun and not ended. A fragment, which begins with neither, is not."""
+    """Whether a whole page was begun and not ended; or a fragment, which leaves a tag or a block open then."""
     if b"</html" in body[-1024:]:
         return False
-    return _WHOLE_PAGE.search(body, 0, 65_536) is not None and _END.search(body) is None
+    if _WHOLE_PAGE.search(body, 0, 65_536) is not None:
+        return _END.search(body) is None
+    is_closing = [mark == b"/" for mark in _BLOCK_TAG.findall(body)]
+    return not body.rstrip().endswith(b">") or 2 * sum(is_closing) < len(is_closing)
 
 
 def tooltip(node: LexborNode) -> str | None:

@@ -19,6 +19,9 @@ from almanac_pipeline.sources.records import FilmGrid, FilmItem
 GridKind = Literal["films", "likes", "watchlist", "list", "person"]
 GRID_KINDS: tuple[PageKind, ...] = ("films", "likes", "watchlist", "list", "person")
 _MARKED_KINDS = frozenset(("films", "likes"))
+# The record before it is frozen: the constructor of a frozen one sets each field by a call, and takes three
+# times as long. Made of the record itself, so that the two cannot differ.
+_Unfrozen = make_dataclass("_Unfrozen", [(f.name, f.type, f) for f in fields(FilmItem)], slots=True)
 
 
 def parse_grid(body: bytes) -> FilmGrid:
@@ -63,18 +66,10 @@ def _item(poster: Poster, kind: GridKind, rating: float | None, liked: bool) -> 
     position = _list_position(poster) if kind == "list" else None
     # By position, which is cheaper: slug, title, year, ids, rating, like, place in the list. Being on the
     # page of likes is the like; old markup repeats no heart there.
-    return _film_item(poster.slug, title, release_year, uid, lid, rating, liked or kind == "likes", position)
-
-
-# Made of the record itself, so that the two cannot differ.
-_Unfrozen = make_dataclass("_Unfrozen", [(f.name, f.type, f) for f in fields(FilmItem)], slots=True)
-
-
-def _film_item(*values: object) -> FilmItem:
-    """The record of these values; its own constructor sets each by a call, and takes three times as long."""
-    item = _Unfrozen(*values)
+    liked = liked or kind == "likes"
+    item: FilmItem = _Unfrozen(poster.slug, title, release_year, uid, lid, rating, liked, position)
     item.__class__ = FilmItem
-    return cast(FilmItem, item)
+    return item
 
 
 def _list_position(poster: Poster) -> int | None:

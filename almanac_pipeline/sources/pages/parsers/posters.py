@@ -26,8 +26,6 @@ from almanac_pipeline.sources.pages.parsers.text import (
 )
 
 _NEW_CARRIERS = "[data-item-slug]"
-_OLD_CARRIERS = "[data-film-slug]"
-"""What names the film on pages of 2023 to mid 2025."""
 # `:is`, because lexbor returns an element once for every part of a plain selector list that it matches.
 # Only as the last part of a selector: with a combinator behind it, lexbor 3 finds too little.
 _CARRIERS = ":is([data-item-slug], [data-film-slug], [data-item-link], [data-film-link])"
@@ -63,6 +61,9 @@ _RANK = ".list-number"
 _DETAIL_OPINION = ".film-detail-meta, .film-detail-content, .content-reactions-strip"
 
 
+_Attributes = LexborAttributes | dict[str, str | None]
+
+
 @dataclass(slots=True)  # not frozen, which would double the price of a thing made 72 times a page
 class Poster:
     """One film's container with the elements in it that carry its data."""
@@ -70,7 +71,7 @@ class Poster:
     container: LexborNode
     carriers: list[LexborNode]
     slug: str
-    _first: LexborAttributes | None = None
+    _first: _Attributes | None = None
     """Those of the first carrier. Looking up what is there is cheap, and what is not is dear."""
     marks: LexborNode | None = None
     """The element that holds the page owner's rating and like, given or not."""
@@ -84,8 +85,10 @@ class Poster:
         values = self._all
         if values is None:
             values = self._all = self.container.attributes
+            first = self._first if isinstance(self._first, dict) else None
             for node in reversed(self.carriers):
-                for name, value in node.attributes.items():
+                found = first if first is not None and node is self.carriers[0] else node.attributes
+                for name, value in found.items():
                     if value:
                         values[name] = value
         for name in names:
@@ -94,18 +97,14 @@ class Poster:
                 return value
         return None
 
-    def _glance(self, name: str) -> str | None:
-        """An attribute where pages of today have it."""
-        values = self._all or self._first
-        return values.get(name) if values is not None else None
-
     def is_old_markup(self) -> bool:
         """Whether it is of before August 2025."""
         return self.attribute("data-item-slug", "data-item-link", "data-item-name") is None
 
     def ids(self) -> tuple[str | None, str | None]:
         """(uid such as "film:951277", LID) of the film, each None where the page does not say."""
-        written = self._glance("data-postered-identifier")
+        values = self._all or self._first
+        written = values.get("data-postered-identifier") if values is not None else None
         plain = _PLAIN_IDENTIFIER.fullmatch(written) if written else None
         if plain is not None:
             lid, uid = plain.groups()
@@ -129,7 +128,8 @@ class Poster:
 
     def title_and_year(self) -> tuple[str | None, int | None]:
         """Title and release year; old grids name no year, and undated films have none."""
-        name = self._glance("data-item-name")
+        values = self._all or self._first
+        name = values.get("data-item-name") if values is not None else None
         if not name or name.isspace():
             name = self.attribute("data-item-name", "data-item-full-display-name")
         if name:
@@ -201,12 +201,12 @@ def posters(tree: LexborHTMLParser, scope: str | None = None, *, has_ranks: bool
     root = tree.css_first(scope) if scope else tree
     if root is None:
         return []
-    # Each search walks the whole page: first by the one attribute of today's pages or, where there is none
-    # of it, of those before; by all that any era had only where that leaves items of a list unread.
-    carriers = root.css(_NEW_CARRIERS) or root.css(_OLD_CARRIERS)
-    found = _Items(root, carriers, is_scoped=scope is not None)
+    # Each search walks the whole page: first by the one attribute of today's pages, and by all that any
+    # era had only where that leaves items of a list unread.
+    is_scoped = scope is not None
+    found = _Items(root, root.css(_NEW_CARRIERS), is_scoped=is_scoped, is_old=False)
     if not found.are_complete():
-        found = _Items(root, carriers_in(root), is_scoped=scope is not None)
+        found = _Items(root, carriers_in(root), is_scoped=is_scoped, is_old=True)
         if scope is None:
             found.require_none_unread()
     return found.posters(has_ranks=has_ranks)
@@ -237,12 +237,15 @@ class _Items:
         carriers: list[LexborNode],
         *,
         is_scoped: bool,
+        is_old: bool,
     ) -> None:
         self._root = root
         self._items: dict[int, Poster] = {}
         self._lists: dict[int, _List] = {}
+        items, lists = self._items, self._lists  # this runs for every film of every page
         for node in carriers:
-            attributes = node.attrs
+            # Of pages of today few attributes are needed, and got one by one; of older ones, all are read.
+            attributes = node.attributes if is_old else node.attrs
             slug = film_slug(attributes.get("data-item-slug")) or _slug(attributes)
             if slug is None:
                 continue
@@ -254,26 +257,22 @@ class _Items:
                         "a film stands in no list item, so that its rating cannot be told"
                     )
             key = container.mem_id
-            known = self._items.get(key)
+            known = items.get(key)
             if known is None:
-                if self._count(container, is_scoped):
-                    self._items[key] = Poster(container, [node], slug, attributes)
+                parent = container.parent
+                if parent is None:
+                    continue
+                found = lists.get(parent.mem_id)
+                if found is None:
+                    found = _List(parent, not is_scoped and _is_outside(container))
+                    lists[parent.mem_id] = found
+                if not found.is_outside:
+                    found.item_count += 1
+                    items[key] = Poster(container, [node], slug, attributes)
             elif known.slug == slug:
                 known.carriers.append(node)
             else:
                 raise LayoutChangedError("one item of the page holds two different films")
-
-    def _count(self, container: LexborNode, is_scoped: bool) -> bool:
-        """Count an item with its list; False for one that is not of the page's main part."""
-        parent = container.parent
-        if parent is None:
-            return False
-        found = self._lists.get(parent.mem_id)
-        if found is None:
-            found = _List(parent, not is_scoped and _is_outside(container))
-            self._lists[parent.mem_id] = found
-        found.item_count += 1
-        return not found.is_outside
 
     def are_complete(self) -> bool:
         """Whether something was found and no list has an item beside those that were."""
@@ -297,8 +296,11 @@ class _Items:
             # The items most often stand in one list, which is far less than the page.
             lists = [found.element for found in self._lists.values() if not found.is_outside]
             root = lists[0] if len(lists) == 1 else self._root
+            items = self._items
             for node in root.css(OPINION):
-                poster = self._item_around(node)
+                parent = node.parent
+                poster = items.get(parent.mem_id) if parent is not None else None
+                poster = poster or self._item_around(node)
                 if poster is not None and poster.marks is None:
                     poster.marks = node
             for node in root.css(_RANK) if has_ranks else ():
@@ -322,7 +324,7 @@ class _Items:
         return None
 
 
-def _slug(attributes: LexborAttributes) -> str | None:
+def _slug(attributes: _Attributes) -> str | None:
     for name in _SLUG_ATTRIBUTES:
         value = attributes.get(name)
         slug = film_slug(value) if value else None
@@ -361,7 +363,7 @@ def read_marks(marks: LexborNode) -> tuple[float | None, bool]:
         if mark is None:
             if node.first_child is not None:
                 nodes.extend(node.iter())
-        elif isinstance(mark, bool):
+        elif mark is True or mark is False:
             liked = liked or mark
         elif rating is None:
             rating = mark or read_rating(node, class_names(node))
