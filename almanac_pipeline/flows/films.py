@@ -241,10 +241,10 @@ def discover(film: DueFilm, page: FilmPage | None, asking: Asking) -> Discovery:
         return Discovery(stored)
     if page is not None and on_page is not None and page.is_tmdb_linked:
         return Discovery(on_page, "page")
-    if stored is not None and film.matched_by not in ("imdb", "search"):
+    if stored is not None and film.matched_by not in ("attributes", "imdb", "search"):
         return Discovery(stored)
     if on_page is not None:
-        return Discovery(on_page, "page")
+        return Discovery(on_page, "attributes")
     if stored is not None:
         return Discovery(stored)
     title, year = (page.title, page.release_year) if page is not None else (film.title, film.release_year)

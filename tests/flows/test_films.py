@@ -23,7 +23,7 @@ from almanac_pipeline.flows.ratings import sync_ratings
 from almanac_pipeline.settings import Settings
 from almanac_pipeline.sources.records import FilmPage, MediaType, PersonLink
 from almanac_pipeline.tmdb.client import TmdbAnswer
-from almanac_pipeline.tmdb.titles import TmdbCountry
+from almanac_pipeline.tmdb.titles import TmdbCountry, TmdbTitle
 from almanac_pipeline.warehouse import matches
 from almanac_pipeline.warehouse.enrichment import DueFilm, FilmFields, combine, learn_tmdb_ids
 from tests.flows.conftest import Query
@@ -596,6 +596,17 @@ def test_tmdb_wins_and_its_word_outlives_its_silence() -> None:
     again, sets = combine(fields, page, None)
     assert again.runtime_minutes == 123
     assert sets.credits == {}
+
+
+def test_a_year_of_tmdb_is_corrected_by_tmdb_and_one_of_the_page_is_not() -> None:
+    title = TmdbTitle(
+        "movie", 1001, "Film 1", None, None, 1960, None, None, None, (), (), None, None, None, (), (), ()
+    )
+    fields, _ = combine(FilmFields("film-1"), None, title)
+    fields, _ = combine(fields, None, replace(title, release_year=1961))
+    assert (fields.release_year, fields.field_sources["release_year"]) == (1961, "tmdb")
+    fields, _ = combine(fields, film_page(film(1)), title)
+    assert (fields.release_year, fields.field_sources["release_year"]) == (1951, "page")
 
 
 def test_a_page_that_says_less_takes_nothing_away() -> None:
