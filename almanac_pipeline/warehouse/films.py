@@ -241,6 +241,7 @@ def _match_known(connection: psycopg.Connection, given: str, parameters: Mapping
         from ({known_films(given)}) as matched
         """,
         parameters,
+        prepare=False,  # a plan that was made for ten films would be used for 100,000
     )
     return connection.execute("select from incoming where not is_known limit 1").fetchone() is None
 
@@ -257,7 +258,8 @@ def _match_aliases(connection: psycopg.Connection) -> None:
             ),
             name_film_id = null
         where not is_known
-        """
+        """,
+        prepare=False,
     )
     connection.execute(
         """

@@ -428,11 +428,19 @@ def _merge_given(
     One statement finds the films, compares and writes. Only where something is news of a film, or
     a film is given twice, all is taken into `incoming` first.
     """
-    parameters = {"user": user_id, "as_of": as_of, "run": run_id}
+    parameters = {
+        "user": user_id,
+        "as_of": as_of,
+        "source": source,
+        "run": run_id,
+        "dated_by": _DATED_BY[source],
+        "observed": observed,
+    }
+    is_feed = source == "rss"
     with connection.transaction() as attempt:
         hold_films(connection)
         removable = _lock_member(connection, user_id, complete_parts, as_of, source)
-        statement = _merge_statement(removable, source, given=given, observed=observed)
+        statement = _merge_statement(removable, given=given, is_feed=is_feed)
         is_done, *counts = _one_row(connection, statement, parameters)
         if is_done:
             return Changes(*counts)
@@ -441,7 +449,7 @@ def _merge_given(
     new_films = resolve_incoming(connection, given, parameters)
     removable = _lock_member(connection, user_id, complete_parts, as_of, source)
     [has_repeats] = _one_row(connection, "select count(*) > count(distinct film_id) from incoming")
-    statement = _merge_statement(removable, source, has_repeats=has_repeats, observed=observed)
+    statement = _merge_statement(removable, has_repeats=has_repeats, is_feed=is_feed)
     _, *counts = _one_row(connection, statement, parameters)
     return Changes(*counts, new_films=new_films)
 
@@ -449,7 +457,8 @@ def _merge_given(
 def _one_row(
     connection: psycopg.Connection, statement: str, parameters: Mapping[str, object] | None = None
 ) -> tuple[Any, ...]:
-    row = connection.execute(statement, parameters).fetchone()
+    # Planned anew for each member: a plan that was made for ten rows would be used for 100,000.
+    row = connection.execute(statement, parameters, prepare=False).fetchone()
     assert row is not None
     return row
 
@@ -475,12 +484,7 @@ def _lock_member(
 
 
 def _merge_statement(
-    removable: Collection[Part],
-    source: str,
-    *,
-    given: str | None = None,
-    has_repeats: bool = False,
-    observed: bool,
+    removable: Collection[Part], *, given: str | None = None, has_repeats: bool = False, is_feed: bool
 ) -> str:
     """The one statement that compares what is said with what is stored, and writes what differs.
 
@@ -495,9 +499,6 @@ def _merge_statement(
         if part in removable:
             says[aspect] = "true"
     is_different = " or ".join(f"{a} is distinct from {_or_false('old_', a)}" for a in _ASPECTS)
-    # A plan depends on no parameter, so that one serves all members of a session: a millisecond each.
-    dated_by = _DATED_BY[source]
-    seen_at = "%(as_of)s::timestamptz" if observed else "null"
     items, is_clear = "table incoming", "true"
     if given is not None:
         items = f"""
@@ -512,7 +513,7 @@ def _merge_statement(
         ), gate as materialized (
             select ({is_clear}) as is_open
         ), said as (
-            {_said(has_repeats=has_repeats, is_feed=source == "rss")}
+            {_said(has_repeats=has_repeats, is_feed=is_feed)}
         ), old as (
             select * from raw.ratings where user_id = %(user)s
         ), known as (
@@ -522,21 +523,24 @@ def _merge_statement(
             select coalesce(said.film_id, old.film_id) as film_id, old.film_id is null as is_new,
                    old.removed_at is not null as was_removed,
                    old.rated_at as old_rated_at, old.rated_at_source as old_rated_at_source,
+                   old.removed_at, old.source as old_source,
                    said.rating as said_rating, said.rated_at as said_rated_at,
-                   {", ".join(_sides(aspect, says[aspect], source) for aspect in _ASPECTS)}
+                   {", ".join(_sides(aspect, says[aspect]) for aspect in _ASPECTS)}
             from said
-            {"full" if removable else "left"} join old on old.film_id = said.film_id
+            -- Never by nested loops, however few rows are expected. Of what is not said nothing changes.
+            full join old on old.film_id = said.film_id
             cross join known
             offset 0
         ), change as materialized (
             select film_id, is_new, old_rating, old_liked, old_favorite, rating, liked, favorite,
+                   removed_at, old_source,
                    case when rating is distinct from old_rating
                         then case when rating is not null then
-                            coalesce(said_rated_at, {seen_at})
+                            coalesce(said_rated_at, case when %(observed)s then %(as_of)s::timestamptz end)
                         end
                         when is_dated_now then said_rated_at else old_rated_at end as rated_at,
                    case when rating is distinct from old_rating or is_dated_now
-                        then '{dated_by}' else old_rated_at_source end as rated_at_source,
+                        then %(dated_by)s else old_rated_at_source end as rated_at_source,
                    case when not ({is_different}) then null
                         when rating is null and not liked and not favorite then 'removed'
                         when is_new then 'added'
@@ -555,25 +559,27 @@ def _merge_statement(
             insert into raw.ratings
                 (user_id, film_id, rating, liked, favorite, rated_at, rated_at_source, source)
             select %(user)s, film_id, rating, liked, favorite, rated_at,
-                   case when rated_at is not null then rated_at_source end, '{source}'
+                   case when rated_at is not null then rated_at_source end, %(source)s
             from change where is_new
         ), updated as (
-            update raw.ratings as stored
-            set rating = change.rating, liked = change.liked, favorite = change.favorite,
-                rated_at = change.rated_at,
-                rated_at_source = case when change.rated_at is not null then change.rated_at_source end,
-                source = case when kind is null then stored.source else '{source}' end,
-                updated_at = now(),
-                removed_at = case when kind is null then removed_at
-                                  when kind = 'removed' then now() end
-            from change
-            where not is_new and stored.user_id = %(user)s and stored.film_id = change.film_id
+            -- Each row finds its own by the key; a join with the table could be planned for too few.
+            insert into raw.ratings as stored
+                (user_id, film_id, rating, liked, favorite, rated_at, rated_at_source, source, removed_at)
+            select %(user)s, film_id, rating, liked, favorite, rated_at,
+                   case when rated_at is not null then rated_at_source end,
+                   case when kind is null then old_source else %(source)s end,
+                   case when kind is null then removed_at when kind = 'removed' then now() end
+            from change where not is_new
+            on conflict (user_id, film_id) do update
+            set rating = excluded.rating, liked = excluded.liked, favorite = excluded.favorite,
+                rated_at = excluded.rated_at, rated_at_source = excluded.rated_at_source,
+                source = excluded.source, updated_at = now(), removed_at = excluded.removed_at
         ), told as (
             insert into raw.rating_events
                 (user_id, film_id, kind, old_rating, new_rating, old_liked, new_liked,
                  old_favorite, new_favorite, as_of, source, scrape_run_id)
             select %(user)s, film_id, kind, old_rating, rating, old_liked, liked,
-                   old_favorite, favorite, as_of, '{source}', %(run)s
+                   old_favorite, favorite, as_of, %(source)s, %(run)s
             from change where kind is not null
         )
         select (select is_open from gate),
@@ -620,14 +626,14 @@ def _told_as_of(aspect: str) -> str:
     return f"case when {aspect} is distinct from {_or_false('old_', aspect)} then {aspect}_as_of end"
 
 
-def _sides(aspect: str, says: str, source: str) -> str:
+def _sides(aspect: str, says: str) -> str:
     """What was thought, what is thought now, and when that was said.
 
     That is what is said, unless something as good or better, and later, says otherwise.
     """
     said, old = _or_false("said.", aspect), _or_false("old.", aspect)
     as_of = f"coalesce(said.{aspect}_as_of, %(as_of)s)"
-    moment = f"({as_of}, raw.source_rank('{source}'))"
+    moment = f"({as_of}, raw.source_rank(%(source)s))"
     return f"""
         old.{aspect} as old_{aspect},
         {as_of} as {aspect}_as_of,

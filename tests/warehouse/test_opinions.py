@@ -329,6 +329,15 @@ def test_pages_and_profile_take_part_in_the_same_order_of_sources(member: Member
     assert member.stored() == expected
 
 
+def test_no_merge_is_done_by_the_plan_of_an_earlier_one(member: Member) -> None:
+    """A plan for five films joined 5,000 changed ones in 9 s instead of 0.2 s."""
+    for rating in range(1, 9):
+        member.tell("export", rating, film(1, rating / 2), complete=ALL)
+    kept = [sql for (sql,) in member.rows("select statement from pg_prepared_statements")]
+    assert kept, "statements are kept"
+    assert not [sql for sql in kept if "insert into raw.ratings" in sql]
+
+
 def test_a_shrunken_snapshot_deletes_nothing_and_is_marked(member: Member) -> None:
     member.tell("export", 1, *[film(n, 3.0) for n in range(10)], complete={"rated"})
     before = member.versions()
