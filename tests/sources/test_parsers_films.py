@@ -218,10 +218,15 @@ def test_zero_levels_singulars_and_abbreviations_of_the_new_histogram_are_read(t
 
 
 def test_the_old_histogram_is_read_with_its_fans() -> None:
-    average = '<a class="tooltip" title="Weighted average of 4 based on 1 rating">4.0</a>'
+    average = '<a class="tooltip" title="Weighted average of 4 based on 370,000 ratings">4.0</a>'
     histogram = parse_histogram(old_histogram(average).encode())
     assert histogram is not None
-    assert (histogram.counts, histogram.average, histogram.ratings, histogram.fans) == (COUNTS, 4.0, 1, "75K")
+    assert (histogram.counts, histogram.average, histogram.ratings, histogram.fans) == (
+        COUNTS,
+        4.0,
+        370_000,
+        "75K",
+    )
 
 
 def test_a_film_below_the_threshold_has_no_average_and_no_stated_total() -> None:
@@ -249,11 +254,23 @@ def test_a_blank_body_is_a_film_without_ratings() -> None:
         new_histogram().replace("★★★★★", "★★★★"),
         "<tr class=".join(new_histogram().split("<tr class=")[:6]) + "</tbody></table></div>",
         '<div class="rating-histogram"><p>soon</p></div>',
+        old_histogram().replace(wording(99242, "★★★★★"), ""),
+        new_histogram(
+            '<a class="averagerating" title="Weighted average of 4.28 based on 800,000 ratings">4.3</a>'
+        ),
     ],
 )
 def test_a_histogram_without_ten_exact_levels_is_a_changed_layout(body: str) -> None:
     with pytest.raises(LayoutChangedError):
         parse_histogram(body.encode())
+
+
+@pytest.mark.parametrize("histogram", [new_histogram(), old_histogram()])
+def test_a_truncated_histogram_has_no_counts(histogram: str) -> None:
+    body = histogram.encode()
+    for length in range(1, len(body), 7):
+        with pytest.raises((RetriableError, WrongPageError)):
+            parse_histogram(body[:length])
 
 
 def test_a_whole_page_is_not_taken_for_a_histogram() -> None:

@@ -170,11 +170,13 @@ def open_document(body: bytes, expected: tuple[PageKind, ...] = ()) -> Document:
     canonical_url = _canonical_url(tree)
     _refuse_other_answers(tree, body, canonical_url)
     if is_truncated(body):
-        raise RetriableError("the page is truncated: it is not closed as it was opened; fetch it again")
+        raise RetriableError("the page is truncated: it has no closing </html>; fetch it again")
     classes = _body_attribute(tree, "class").split()
     kind = _kind(tree, body, canonical_url, classes)
     if kind is None:
         raise WrongPageError(f"not a page of a kind that we read{_where(canonical_url)}")
+    if _is_truncated_fragment(body):
+        raise RetriableError("the part of a page is truncated: it ends within what it opened; fetch it again")
     if expected and kind not in expected:
         raise WrongPageError(f"a page of kind {kind} came where {' or '.join(expected)} was expected")
     return Document(tree, kind, _owner(tree, kind), canonical_url)
@@ -193,11 +195,16 @@ def require_text(body: bytes) -> None:
 
 
 def is_truncated(body: bytes) -> bool:
-    """Whether a whole page was begun and not ended; or a fragment, which leaves a tag or a block open then."""
+    """Whether a whole page was begun and not ended. A fragment, which begins with neither, is not."""
     if b"</html" in body[-1024:]:
         return False
-    if _WHOLE_PAGE.search(body, 0, 65_536) is not None:
-        return _END.search(body) is None
+    return _WHOLE_PAGE.search(body, 0, 65_536) is not None and _END.search(body) is None
+
+
+def _is_truncated_fragment(body: bytes) -> bool:
+    """Whether a part of a page ends within a tag, or before the blocks that it opened."""
+    if b"</html" in body[-1024:] or _END.search(body) is not None:
+        return False
     is_closing = [mark == b"/" for mark in _BLOCK_TAG.findall(body)]
     return not body.rstrip().endswith(b">") or 2 * sum(is_closing) < len(is_closing)
 

@@ -13,8 +13,9 @@ from almanac_pipeline.sources.records import Histogram
 
 Counts = tuple[int, int, int, int, int, int, int, int, int, int]
 
-MAX_UNCOUNTED_SHARE = 0.1
-"""How far the levels may be from the total that is stated beside them, which is counted at another time."""
+MAX_UNCOUNTED_SHARE = 0.5
+"""How far the sum of the levels may be from the total that is stated beside them, which may be older. What
+is far off by less is judged where it is stored."""
 
 _ROWS = ".rating-histogram :is(li.rating-histogram-bar, table.chart tbody tr)"
 _LEVEL_IN_LINK = re.compile(r"/rated/([0-9]?)(½|%c2%bd)?/", re.IGNORECASE)
@@ -47,7 +48,9 @@ def histogram_of(document: Document) -> Histogram:
             average, ratings = float(_DECIMAL_MARK.sub(".", match[1])), read_count(match[2])
             break
     if ratings is not None and abs(sum(counts) - ratings) > MAX_UNCOUNTED_SHARE * ratings:
-        raise LayoutChangedError(f"the levels of the histogram count {sum(counts)} ratings instead of {ratings}")
+        raise LayoutChangedError(
+            f"the levels of the histogram sum to {sum(counts)} where {ratings} are stated"
+        )
     return Histogram(counts=counts, average=average, ratings=ratings, fans=read_fans(tree))
 
 
