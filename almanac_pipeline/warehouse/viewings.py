@@ -92,7 +92,7 @@ def merge_diary(
             _require_not_shrunken("diary", len(by_key), stored, shrink_guard_share)
         _fill_incoming(connection, list(by_key.values()))
         _match_entries(connection, user_id, source)
-        changed, restored = _update_entries(connection, user_id)
+        changed, restored = _update_entries(connection, user_id, source)
         removed = 0
         if complete:
             removed = connection.execute(
@@ -495,24 +495,28 @@ def _match_entries(connection: psycopg.Connection, user_id: int, source: SourceN
         )
 
 
-def _update_entries(connection: psycopg.Connection, user_id: int) -> tuple[int, int]:
+def _update_entries(connection: psycopg.Connection, user_id: int, source: SourceName) -> tuple[int, int]:
     """Bring the stored rows up to date; how many changed, and how many came back."""
     row = connection.execute(
         """
         with said as (
             select stored.diary_entry_id,
-                   -- A film known by its id stays; so does any film that this source cannot tell.
-                   case when item.film_id is null or (stored.film_match = 'id' and stored.film_id is not null)
-                        then coalesce(stored.film_id, item.film_id) else item.film_id end as film_id,
-                   case when (item.film_id is null and stored.film_id is not null)
-                             or (stored.film_match = 'id' and stored.film_id is not null)
-                        then stored.film_match else item.film_match end as film_match,
+                   case when stays then stored.film_id else item.film_id end as film_id,
+                   case when stays then stored.film_match else item.film_match end as film_match,
                    item.film_title, item.film_year,
                    coalesce(item.watched_on, stored.watched_on) as watched_on,
                    coalesce(item.logged_on, stored.logged_on) as logged_on,
                    item.rating, coalesce(item.liked, stored.liked) as liked, item.rewatch, item.has_review
             from incoming_entries as item
             join raw.diary_entries as stored using (diary_entry_id)
+            cross join lateral (
+                -- A film that this source cannot tell stays; so does one that another source, or this
+                -- one better than now, has named by its id.
+                select stored.film_id is not null and (
+                    item.film_id is null
+                    or stored.film_match = 'id' and (stored.source <> %s or item.film_match <> 'id')
+                ) as stays
+            ) as film
             where stored.user_id = %s
         ), written as (
             update raw.diary_entries as stored
@@ -534,7 +538,7 @@ def _update_entries(connection: psycopg.Connection, user_id: int) -> tuple[int, 
                count(*) filter (where before.removed_at is not null)
         from written join raw.diary_entries as before using (diary_entry_id)
         """,
-        [user_id],
+        [source, user_id],
     ).fetchone()
     assert row is not None
     return int(row[0]), int(row[1])

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import UTC, date, datetime, timedelta
+from typing import Literal
 
 import psycopg
 import pytest
 
-from almanac_pipeline.warehouse.films import FilmKey, resolve_films
+from almanac_pipeline.warehouse.films import FilmKey, join_same_titles, resolve_films
+from almanac_pipeline.warehouse.opinions import Opinion, merge_opinions
+from almanac_pipeline.warehouse.viewings import DiaryEntry, merge_diary
 
 
 def resolve(connection: psycopg.Connection, *items: FilmKey) -> list[int]:
@@ -413,3 +417,108 @@ def test_joining_twins_makes_one_viewing_of_what_both_sources_told(connection: p
     assert rows == [
         (film_id, "2026-01-01", True), (film_id, "2026-01-01", None), (film_id, "2026-02-01", None),
     ]  # fmt: skip
+
+
+ALADDIN = FilmKey(lid="al1", title="Aladdin", release_year=1992)
+OTHER_ALADDIN = FilmKey("aladdin-1992", title="Aladdin", release_year=1992)
+
+
+def tell(connection: psycopg.Connection, name: str, film: FilmKey, rating: float, source: str) -> int:
+    """Store a member's opinion and viewing of a film, as a merge does; returns who it is."""
+    row = connection.execute(
+        "insert into raw.users (username) values (%s)"
+        " on conflict (username) do update set username = excluded.username returning user_id",
+        [name],
+    ).fetchone()
+    assert row is not None
+    now = datetime.now(UTC) - timedelta(days=source == "export")
+    who: Literal["export", "rss"] = "export" if source == "export" else "rss"
+    merge_opinions(
+        connection, row[0], [Opinion(film, rating=rating, as_of=now)], complete_parts=frozenset(), as_of=now,
+        source=who, run_id=1, shrink_guard_share=0.5,
+    )  # fmt: skip
+    entry = DiaryEntry(source, "Aladdin", 1992, film, watched_on=date(2026, 1, 1), rating=rating)
+    merge_diary(
+        connection, row[0], [entry], complete=False, source=who, as_of=now, shrink_guard_share=0.5
+    )  # fmt: skip
+    return int(row[0])
+
+
+def told(connection: psycopg.Connection, table: str) -> set[tuple[object, ...]]:
+    return set(
+        connection.execute(
+            f"select username, film_id, rating::float8 from {table} join raw.users using (user_id)"
+        ).fetchall()
+    )
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        [FilmKey("aladdin-1992", lid="al2", title="Aladdin", release_year=1992)],
+        [FilmKey("aladdin-1992-1", lid="al1", title="Aladdin", release_year=1992)],
+        [FilmKey(lid="al2", title="Aladdin", release_year=1992)],
+    ],
+)
+def test_what_a_feed_told_of_a_namesake_goes_with_it_when_the_guess_turns_out_wrong(
+    connection: psycopg.Connection, said: list[FilmKey]
+) -> None:
+    tell(connection, "uc", ALADDIN, 4, "export")
+    tell(connection, "ud", OTHER_ALADDIN, 2, "rss")
+    [first] = {film_id for _, film_id, _ in told(connection, "raw.ratings")}
+    resolve(connection, *said)
+    assert resolve(connection, ALADDIN) == [first]
+    [second] = resolve(connection, FilmKey("aladdin-1992"))
+    for _ in range(2):
+        for table in ("raw.ratings", "raw.diary_entries"):
+            assert told(connection, table) == {("uc", first, 4.0), ("ud", second, 2.0)}
+        assert first != second
+        tell(connection, "ud", OTHER_ALADDIN, 2, "rss")
+
+
+def test_of_a_member_who_saw_both_namesakes_each_keeps_what_was_said_of_it(
+    connection: psycopg.Connection,
+) -> None:
+    user_id = tell(connection, "uc", ALADDIN, 4, "export")
+    tell(connection, "uc", OTHER_ALADDIN, 2, "rss")
+    [first], [second] = (
+        resolve(connection, FilmKey("aladdin-1992-1", lid="al1")),
+        resolve(connection, FilmKey("aladdin-1992", lid="al2")),
+    )
+    assert told(connection, "raw.ratings") == {("uc", first, 4.0), ("uc", second, 2.0)}
+    assert sorted(as_of_now(connection), key=str) == sorted(
+        [(user_id, first, 4.0, False), (user_id, second, 2.0, False)], key=str
+    )
+
+
+def test_a_guess_that_a_page_confirms_is_none_any_more(connection: psycopg.Connection) -> None:
+    [known] = resolve(connection, ALADDIN)
+    assert resolve(connection, OTHER_ALADDIN) == [known]
+    page = FilmKey("aladdin-1992", lid="al1", title="Aladdin", release_year=1992)
+    assert resolve(connection, page) == [known]
+    resolve(connection, FilmKey(lid="al2", title="Aladdin", release_year=1992))
+    assert films(connection)[0] == ("aladdin-1992", None, "al1", "Aladdin")
+    before = writes(connection)
+    resolve(connection, page)
+    assert writes(connection) == before
+
+
+def test_a_slug_that_the_site_numbered_is_joined_to_nothing_by_its_name(
+    connection: psycopg.Connection,
+) -> None:
+    numbered = FilmKey("aladdin-1992-1", title="Aladdin", release_year=1992)
+    assert resolve(connection, ALADDIN) != resolve(connection, numbered)
+
+
+@pytest.mark.parametrize(("third", "count"), [(None, 1), ("L3", 3)])
+def test_the_same_tmdb_title_joins_an_exports_film_and_a_feeds_unless_a_third_is_it_too(
+    connection: psycopg.Connection, third: str | None, count: int
+) -> None:
+    resolve(connection, FilmKey(lid="L1", title="Spirited Away", release_year=2001))
+    resolve(connection, FilmKey("spirited-away", title="Spirited Away", release_year=2002))
+    if third is not None:
+        resolve(connection, FilmKey(lid=third, title="Chihiro", release_year=2001))
+    connection.execute("update raw.films set tmdb_media_type = 'movie', tmdb_id = 60")
+    assert join_same_titles(connection) == (third is None)
+    assert len(films(connection)) == count
+    assert join_same_titles(connection) == 0
