@@ -39,6 +39,7 @@ from almanac_pipeline.tmdb.titles import (
 from almanac_pipeline.warehouse import alerts, cohorts, enrichment, runs, upkeep
 from almanac_pipeline.warehouse.connection import connect_to, connection_pool
 from almanac_pipeline.warehouse.enrichment import DueFilm, EnrichedFilm, FetchedFilm, FetchedTitle
+from almanac_pipeline.warehouse.films import join_same_titles
 from almanac_pipeline.warehouse.matches import MatchedBy
 
 # Fewer failures than this, in a cohort that has films already, say nothing about the source.
@@ -149,6 +150,7 @@ def enrich_films(
         else 0
     )
     with connect_to(database_url, autocommit=True) as connection:
+        join_same_titles(connection)
         preview = enrichment.preview_films(connection, [film.film_id for film in everything])
     missing_count = sum(isinstance(error, NotFoundError) for error in errors)
     unmatched = [film.candidates for film in everything if film.error is None and film.candidates is not None]

@@ -174,7 +174,9 @@ def films_due(
                 where next_attempt_at <= now()
                   and (%(with_pages)s and is_page_due or %(with_tmdb)s and is_title_due)
             )
-            select film_id, slug, uid, lid,
+            select film_id, slug, uid,
+                   -- One that was only guessed says nothing of the page.
+                   case when not film.field_sources ? 'lid' then lid end as lid,
                    case when field_sources ->> 'title' is distinct from 'slug' then film.title end as title,
                    release_year, imdb_id, %(with_pages)s and is_page_due as needs_page,
                    tmdb_media_type, tmdb_id, tmdb_matched_by as matched_by,
