@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import psycopg
 
@@ -19,6 +20,10 @@ from almanac_pipeline.warehouse.film_joins import STANDING, Guess, merge_films, 
 
 FILM_LOCK = 7_203_130
 WRITING_LOCK = 7_203_131
+SourceName = Literal["export", "api", "pages", "rss"]
+# What raw.films.field_sources calls them.
+_SAYS = {"export": "export", "api": "api", "pages": "page", "rss": "feed"}
+
 # For so long after a renaming, pages with the earlier name may still be on their way to us.
 STALE_PAGE = "1 day"
 
@@ -40,15 +45,19 @@ class FilmKey:
             raise ValueError("a film needs a slug, a uid or a lid")
 
 
-def resolve_films(connection: psycopg.Connection, films: Sequence[FilmKey]) -> list[int]:
+def resolve_films(
+    connection: psycopg.Connection, films: Sequence[FilmKey], source: SourceName = "pages"
+) -> list[int]:
     """The film_id of each, in their order; unknown films are created, to be enriched.
+
+    `source` is who names them so.
 
     Part of the caller's transaction, which keeps the film locks to its end. Resolve all films of a
     transaction at once, before anything else is written: whoever comes back with more may wait for
     somebody who waits for them.
     """
     fill_given(connection, films)
-    resolve_incoming(connection)
+    resolve_incoming(connection, source=source)
     return [film_id for (film_id,) in connection.execute("select film_id from incoming order by position")]
 
 
@@ -133,7 +142,10 @@ _BEST_MATCH = f"coalesce({_FILM_BY_ID}, name_film_id)"
 
 
 def resolve_incoming(
-    connection: psycopg.Connection, given: str = "table given", parameters: Mapping[str, object] | None = None
+    connection: psycopg.Connection,
+    given: str = "table given",
+    parameters: Mapping[str, object] | None = None,
+    source: str = "pages",
 ) -> int:
     """Fill `incoming` with what is given and its films, and return how many films were new.
 
@@ -150,7 +162,7 @@ def resolve_incoming(
         connection.execute("select pg_advisory_xact_lock(%s)", [WRITING_LOCK])
         _match_aliases(connection)
         if _find_wrong_guess(connection) is None and _find_twins(connection) is None:
-            return _write_films(connection)
+            return _write_films(connection, _SAYS[source])
         # Two who share a lock could never both get it alone: the savepoint gives it back first.
         raise psycopg.Rollback(attempt)
     lock_films(connection)
@@ -162,7 +174,7 @@ def resolve_incoming(
     while twins := _find_twins(connection):
         merge_films(connection, *twins)
         _match_aliases(connection)
-    return _write_films(connection)
+    return _write_films(connection, _SAYS[source])
 
 
 def join_same_titles(connection: psycopg.Connection) -> int:
@@ -186,7 +198,7 @@ def join_same_titles(connection: psycopg.Connection) -> int:
     return len(pairs)
 
 
-def _write_films(connection: psycopg.Connection) -> int:
+def _write_films(connection: psycopg.Connection, said_by: str) -> int:
     """Create, rename and complete films by the rows of `incoming` that tell something new of them."""
     connection.execute(f"update incoming set film_id = {_BEST_MATCH} where film_id is null and not is_known")
     # A slug that now belongs to another film: the film that had it keeps its other ids.
@@ -204,7 +216,9 @@ def _write_films(connection: psycopg.Connection) -> int:
             insert into raw.films (slug, uid, lid, title, release_year, field_sources)
             select distinct on (coalesce(uid, lid, slug))
                 slug, uid, lid, coalesce(title, slug, lid, uid), release_year,
-                jsonb_build_object('title', case when title is null then 'slug' else 'page' end)
+                jsonb_build_object('title', case when title is null then 'slug' else %(said_by)s::text end)
+                || case when release_year is null then '{}'
+                        else jsonb_build_object('release_year', %(said_by)s::text) end
             from incoming
             where film_id is null
             order by coalesce(uid, lid, slug), position
@@ -216,9 +230,10 @@ def _write_films(connection: psycopg.Connection) -> int:
         from new
         where incoming.film_id is null
           and coalesce(incoming.uid, incoming.lid, incoming.slug) = coalesce(new.uid, new.lid, new.slug)
-        """
+        """,
+        {"said_by": said_by},
     ).rowcount
-    _refresh_known(connection)
+    _refresh_known(connection, said_by)
     connection.execute(
         f"""
         update raw.films as film
@@ -430,7 +445,7 @@ def _find_twins(connection: psycopg.Connection) -> tuple[int, int, Guess | None]
     ).fetchone()
 
 
-def _refresh_known(connection: psycopg.Connection) -> None:
+def _refresh_known(connection: psycopg.Connection, said_by: str) -> None:
     """Add ids and years that were unknown; a slug that the film never had is its new name.
 
     An earlier slug is one again if an id of the film comes with it, and the present one is not so new
@@ -482,11 +497,15 @@ def _refresh_known(connection: psycopg.Connection) -> None:
             release_year = coalesce(film.release_year, seen.release_year),
             title = case when is_renamed or film.field_sources ->> 'title' = 'slug'
                          then coalesce(seen.title, film.title) else film.title end,
-            field_sources = case when film.field_sources ->> 'title' = 'slug' and seen.title is not null
-                                 then film.field_sources || '{{"title": "page"}}'
-                                 else film.field_sources end,
+            field_sources = film.field_sources
+                || case when seen.title is not null
+                             and (is_renamed or film.field_sources ->> 'title' = 'slug')
+                        then jsonb_build_object('title', %(said_by)s::text) else '{{}}' end
+                || case when film.release_year is null and seen.release_year is not null
+                        then jsonb_build_object('release_year', %(said_by)s::text) else '{{}}' end,
             updated_at = now()
         from seen
         where film.film_id = seen.film_id
-        """
+        """,
+        {"said_by": said_by},
     )

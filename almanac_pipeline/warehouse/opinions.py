@@ -446,7 +446,7 @@ def _merge_given(
             return Changes(*counts)
         # Who creates films waits for others who do: the savepoint gives the member back first.
         raise psycopg.Rollback(attempt)
-    new_films = resolve_incoming(connection, given, parameters)
+    new_films = resolve_incoming(connection, given, parameters, source)
     removable = _lock_member(connection, user_id, complete_parts, as_of, source)
     [has_repeats] = _one_row(connection, "select count(*) > count(distinct film_id) from incoming")
     statement = _merge_statement(removable, has_repeats=has_repeats, is_feed=is_feed)

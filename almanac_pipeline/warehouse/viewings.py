@@ -90,7 +90,7 @@ def merge_diary(
         if complete:
             stored = _count(connection, "raw.diary_entries", user_id)
             _require_not_shrunken("diary", len(by_key), stored, shrink_guard_share)
-        _fill_incoming(connection, list(by_key.values()))
+        _fill_incoming(connection, list(by_key.values()), source)
         _match_entries(connection, user_id, source)
         changed, restored = _update_entries(connection, user_id, source)
         removed = 0
@@ -130,7 +130,7 @@ def merge_watchlist(
     with connection.transaction():
         if _is_outdated(connection, user_id, "watchlist", as_of):
             return Changes()
-        film_ids = resolve_films(connection, [entry.film for entry in entries])
+        film_ids = resolve_films(connection, [entry.film for entry in entries], source)
         wanted = {
             film_id: entry.added_on for film_id, entry in sorted(zip(film_ids, entries, strict=True), key=_id)
         }
@@ -202,7 +202,9 @@ def merge_lists(
             stored = _count(connection, "raw.lists", user_id)
             _require_not_shrunken("lists", len(by_key), stored, shrink_guard_share)
         film_ids = iter(
-            resolve_films(connection, [film for film_list in by_key.values() for film in film_list.films])
+            resolve_films(
+                connection, [film for film_list in by_key.values() for film in film_list.films], source
+            )
         )
         known_films: dict[str, list[int]] = {}
         gone_before: set[str] = set()
@@ -412,10 +414,10 @@ def _mark_read(
     )
 
 
-def _fill_incoming(connection: psycopg.Connection, entries: Sequence[DiaryEntry]) -> None:
+def _fill_incoming(connection: psycopg.Connection, entries: Sequence[DiaryEntry], source: SourceName) -> None:
     """Put the entries into `incoming_entries`, with their films looked up."""
     named = [entry.film for entry in entries if entry.film is not None]
-    film_ids = iter(resolve_films(connection, named))
+    film_ids = iter(resolve_films(connection, named, source))
     connection.execute("set local client_min_messages = warning")  # "already exists, skipping"
     connection.execute(
         """

@@ -522,3 +522,15 @@ def test_the_same_tmdb_title_joins_an_exports_film_and_a_feeds_unless_a_third_is
     assert join_same_titles(connection) == (third is None)
     assert len(films(connection)) == count
     assert join_same_titles(connection) == 0
+
+
+def test_who_named_a_film_is_kept_for_its_title_and_for_its_year(connection: psycopg.Connection) -> None:
+    sources = "select field_sources from raw.films"
+    resolve_films(connection, [FilmKey(lid="L1", title="Cure")], "export")
+    assert connection.execute(sources).fetchone() == ({"title": "export"},)
+    resolve_films(connection, [CURE], "pages")
+    assert connection.execute(sources).fetchone() == ({"title": "page", "release_year": "page"},)
+    tell(connection, "ud", FilmKey("pulse", title="Pulse", release_year=2001), 4, "rss")
+    assert connection.execute(f"{sources} where slug = 'pulse'").fetchone() == (
+        {"title": "feed", "release_year": "feed"},
+    )
