@@ -574,6 +574,7 @@ def _store_outcomes(connection: psycopg.Connection, films: dict[int, FetchedFilm
             "is_unknown": film.title is not None and film.title.status == 404,
             "has_lost_title": film.has_lost_title,
             "matched_by": film.matched_by,
+            "page_says": _page_says(film.page),
             "histogram_url": film.page.histogram_url if film.page else None,
             "error": str(film.error) if film.error else None,
             "pause_seconds": film.error.pause_seconds if isinstance(film.error, LongPauseError) else None,
@@ -596,20 +597,23 @@ def _store_outcomes(connection: psycopg.Connection, films: dict[int, FetchedFilm
                                  else sync.histogram_url end,
             tmdb_fetched_at = case when new.has_title then now() else sync.tmdb_fetched_at end,
             tmdb_matched_by = case when sync.status = 'overridden' then 'person'
-                                   when not new.has_lost_title
-                                   then coalesce(new.matched_by, sync.tmdb_matched_by) end,
+                                   when new.matched_by is not null then new.matched_by
+                                   when new.has_lost_title then null
+                                   when new.page_says = 'page' then new.page_says
+                                   else coalesce(sync.tmdb_matched_by, new.page_says) end,
             last_error = new.error,
             updated_at = now()
         from jsonb_to_recordset(%(rows)s) as new (
             film_id bigint, outcome text, has_page boolean, has_title boolean, is_unknown boolean,
-            has_lost_title boolean, matched_by text, histogram_url text, error text,
+            has_lost_title boolean, matched_by text, page_says text, histogram_url text, error text,
             pause_seconds float8, quick_attempts integer
         )
         join ops.film_metadata_sync as before using (film_id)
         cross join lateral (
             select case when before.status = 'overridden' or new.outcome is null then before.status
-                        when before.status = 'fetched' and new.outcome in ('failed', 'not_found')
-                            and new.error is not null and not new.is_unknown then before.status
+                        when before.status = 'fetched' and new.error is not null
+                            and (new.outcome = 'failed' or new.outcome = 'not_found' and not new.is_unknown)
+                        then before.status
                         else new.outcome end as status
         ) as kept
         cross join lateral (
@@ -623,6 +627,13 @@ def _store_outcomes(connection: psycopg.Connection, films: dict[int, FetchedFilm
         """,
         {"rows": as_jsonb(rows)},
     )
+
+
+def _page_says(page: FilmPage | None) -> MatchedBy | None:
+    """By what the page names a TMDB title, which it also does where TMDB is not asked."""
+    if page is None or page.tmdb_id is None:
+        return None
+    return "page" if page.is_tmdb_linked else "attributes"
 
 
 def _outcome(film: FetchedFilm) -> Status | None:

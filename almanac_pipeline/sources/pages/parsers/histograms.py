@@ -110,6 +110,8 @@ def _count(row: LexborNode) -> int:
     label = _label(row)
     if re.match(r"no\b", label, re.IGNORECASE):
         return 0
+    if not label and row.tag == "li" and row.css_first("a") is None:
+        return 0  # a bar without a rating is a bare bar; that the markup is whole was seen before
     count = read_count(_AFTER_COUNT.split(label)[0])  # what follows holds a percentage
     if count is None:
         raise LayoutChangedError("a level of the histogram has no exact count")
