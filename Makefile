@@ -48,7 +48,7 @@ bench: install ## Measure the hot paths; JSON on standard output
 	@$(BIN)/python -m bench $(ARGS)
 
 soak: install ## What takes longer than tests may: syncs killed 100 times and more, 200,000 damaged pages
-	@TEST_KILL_EXAMPLES=100 $(BIN)/pytest -q tests/flows/test_killed_anywhere.py
+	@TEST_KILL_EXAMPLES=100 $(BIN)/pytest -q --timeout 0 -o faulthandler_timeout=0 tests/flows/test_killed_anywhere.py
 	@$(BIN)/python -m tests.sources.fuzz_parsers --mutants 200000
 
 docs: install ## Write the dbt documentation site of the running database

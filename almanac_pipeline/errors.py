@@ -34,6 +34,17 @@ class RetriableError(AlmanacError):
         self.retry_after_seconds = retry_after_seconds
 
 
+class LongPauseError(RetriableError):
+    """The host asked for a longer pause than anybody waits for; `pause_seconds` of it are left.
+
+    What was asked for has not failed: it is to be asked for after the pause.
+    """
+
+    def __init__(self, message: str, *, pause_seconds: float) -> None:
+        super().__init__(message, retry_after_seconds=pause_seconds)
+        self.pause_seconds = pause_seconds
+
+
 class ShrunkenError(RetriableError):
     """What came is so much less than what is stored that nothing was changed; `subject` is of what."""
 

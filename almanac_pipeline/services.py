@@ -101,10 +101,11 @@ class Services:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
-                # Its own session, so that Ctrl-C reaches only us; and SIGINT as by default: a shell
-                # that starts us with `&` has it ignored, which a child would inherit for good.
+                # Its own session, so that Ctrl-C reaches only us; and both signals as by default: a shell
+                # that starts us with `&` has SIGINT ignored, Dagster then SIGTERM like it, and a child
+                # would inherit that for good.
                 start_new_session=True,
-                preexec_fn=_default_interrupt,
+                preexec_fn=_default_signals,
             )
         service = Service(name, process.pid, start_time(process.pid), url, str(log_file))
         (self._folder / f"{name}.json").write_text(json.dumps(asdict(service)))
@@ -188,8 +189,9 @@ def _module(name: str, *arguments: str) -> list[str]:
     return [sys.executable, "-m", name, *arguments]
 
 
-def _default_interrupt() -> None:
+def _default_signals() -> None:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 def _signal_group(pid: int, number: signal.Signals) -> None:

@@ -38,9 +38,9 @@ def main() -> None:
         answers.append({"rows": rows, "seconds": []})
     for _ in range(ROUNDS):
         for body, answer in zip(pages, answers, strict=True):
-            started = time.perf_counter()
+            started = time.process_time()
             extract(body)
-            answer["seconds"].append(time.perf_counter() - started)
+            answer["seconds"].append(time.process_time() - started)
     json.dump(answers, sys.stdout)
 
 

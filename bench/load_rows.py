@@ -1,8 +1,10 @@
 """Rows per second of storing opinions, beside COPY of the same rows.
 
-Three floors: COPY into a bare table; into one with the keys, indexes and checks of raw.ratings; and
-that with a row of history for each rating, which is all that a merge writes. A merge also finds the
-films and compares with what is stored. Members are independent: a sync uses several connections.
+"COPY" can be read in three ways, and a merge is set beside each: COPY into a table like raw.ratings
+without its key and checks; into one with them; and into that and one like raw.rating_events, which is
+all that a merge writes, since each first rating is also an event. A merge also finds the films and
+compares with what is stored. The ways take turns, some members at a time, so that a machine that is
+slow for a while is slow for all of them. Members are independent: a sync uses several connections.
 
 python -m bench.load_rows [--members 500]
 """
@@ -17,7 +19,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
@@ -42,17 +44,31 @@ SNAPSHOT_ROWS = 100_000
 PAGE_SIZE = 72
 CONNECTIONS = 2
 COPY_BLOCK_ROWS = 10_000
-COPY_TARGETS = {
-    "bare": "bare (user_id, film_id, rating, liked, source)",
-    "ratings": "ratings (user_id, film_id, rating, liked, source)",
-    "events": "events (user_id, film_id, new_rating, new_liked, source, kind)",
-}
+ROUND_MEMBERS = 25
+RATING_COLUMNS = "user_id, film_id, rating, liked, source"
+EVENT_COLUMNS = "user_id, film_id, new_rating, new_liked, source, kind"
+TARGET_ROWS_PER_SECOND = 300_000
+TARGET_SHARE_OF_COPY = 0.35
 # What a merge of what is known already must leave alone, down to the version of each row.
 UNTOUCHED = ("raw.ratings", "raw.rating_events", "raw.films", "raw.film_aliases", "ops.film_metadata_sync")
 
 Task = TypeVar("Task")
 Member = tuple[int, list[FilmItem]]
+Work = Callable[[psycopg.Connection, Task], None]
 Results = dict[str, dict[str, Any]]
+
+
+@dataclass
+class Cost:
+    """What one way of storing rows took, over all rounds."""
+
+    rows: int = 0
+    seconds: float = 0
+    wal_bytes: int = 0
+
+    @property
+    def rows_per_second(self) -> float:
+        return self.rows / self.seconds
 
 
 def run(members: int = MEMBERS) -> dict[str, Any]:
@@ -73,21 +89,23 @@ def _measure(url: str, members: int) -> dict[str, Any]:
     with connection_pool(url, CONNECTIONS) as pool:
         with pool.connection() as connection:
             connection.execute("create table bare (like raw.ratings including defaults)")
-            connection.execute("create table ratings (like raw.ratings including all)")
-            connection.execute("create table events (like raw.rating_events including all)")
+            for table in ("ratings", "paired_ratings"):
+                connection.execute(f"create table {table} (like raw.ratings including all)")
+            connection.execute("create table paired_events (like raw.rating_events including all)")
             discoverers, one, many = (
                 _members(connection, films, name, count)
                 for name, count in (("first", FEW_MEMBERS), ("one", FEW_MEMBERS), ("many", members))
             )
-        unknown: Results = {}
-        for name, work in (("stage", _stage), ("merge_new", _merge)):
-            _note(unknown, name, FEW_MEMBERS * RATINGS, _in_parallel(pool, CONNECTIONS, discoverers, work))
+        unknown = {"stage": Cost(), "merge_new": Cost()}
+        for cost, work in zip(unknown.values(), (_stage, _merge), strict=True):
+            _spend(cost, pool, CONNECTIONS, discoverers, work, len(discoverers))
         with pool.connection() as connection, connection.transaction():
             resolve_films(connection, [FilmKey(f.slug, f.uid, f.lid, f.title, f.release_year) for f in films])
         return {
             "ratings_of_a_member": RATINGS,
             "films": FILMS,
-            "films_unknown_on_two_connections": unknown,
+            "target": {"rows_per_second": TARGET_ROWS_PER_SECOND, "or_share_of_copy": TARGET_SHARE_OF_COPY},
+            "films_unknown_on_two_connections": _report(unknown),
             "one_connection": _measure_members(pool, 1, one),
             "two_connections": _measure_members(pool, CONNECTIONS, many),
             "import_of_one_export": _measure_import(pool),
@@ -97,40 +115,75 @@ def _measure(url: str, members: int) -> dict[str, Any]:
 def _measure_members(
     pool: ConnectionPool[psycopg.Connection], connections: int, members: list[Member]
 ) -> Results:
-    """First the floors, then staging and merging; all films are known."""
-    results: Results = {}
+    """The floors, staging and merging in turns, then the same once more; all films are known."""
+    rounds = [members[n : n + ROUND_MEMBERS] for n in range(0, len(members), ROUND_MEMBERS)]
+    names = ("copy_bare", "copy_ratings", "copy_ratings_and_events", "stage", "merge_new", "merge_unchanged")
+    costs = {name: Cost() for name in names}
 
-    def measure(name: str, tasks: Iterable[Task], work: Callable[[psycopg.Connection, Task], None]) -> None:
-        seconds = _in_parallel(pool, connections, tasks, work)
-        _note(results, name, len(members) * RATINGS, seconds)
+    def spend(name: str, turn: list[Member], tasks: Iterable[Task], work: Work[Task]) -> None:
+        _spend(costs[name], pool, connections, tasks, work, len(turn))
 
-    ratings = _copy_blocks(members, "\n")
-    events = _copy_blocks(members, "\tadded\n")
-    measure("copy_bare", ratings, lambda c, block: _copy(c, "bare", block))
-    measure("copy_ratings", ratings, lambda c, block: _copy(c, "ratings", block))
-    with pool.connection() as connection:
-        connection.execute("truncate ratings")
-    measure(
-        "copy_ratings_and_events",
-        zip(ratings, events, strict=True),
-        _copy_both,
-    )
-    measure("stage", members, _stage)
-    measure("merge_new", members, _merge)
+    for turn in rounds:
+        ratings, events = _copy_blocks(turn, "\n"), _copy_blocks(turn, "\tadded\n")
+        spend("copy_bare", turn, ratings, lambda c, block: _copy(c, "bare", RATING_COLUMNS, block))
+        spend("copy_ratings", turn, ratings, lambda c, block: _copy(c, "ratings", RATING_COLUMNS, block))
+        spend("copy_ratings_and_events", turn, zip(ratings, events, strict=True), _copy_both)
+        spend("stage", turn, turn, _stage)
+        spend("merge_new", turn, turn, _merge)
     before = _versions(pool)
-    _in_parallel(pool, connections, members, _stage)
-    measure("merge_unchanged", members, _merge)
+    for turn in rounds:
+        _in_parallel(pool, connections, turn, _stage)
+        spend("merge_unchanged", turn, turn, _merge)
     after = _versions(pool)
+    results = _report(costs)
     results["merge_unchanged"]["wrote_to"] = [table for table in UNTOUCHED if after[table] != before[table]]
     return results
 
 
-def _note(results: Results, name: str, rows: int, seconds: float) -> None:
-    per_second = rows / seconds
-    noted = {"rows": rows, "seconds": round(seconds, 2), "rows_per_second": round(per_second)}
-    for floor in [name for name in results if name.startswith("copy_")]:
-        noted[f"share_of_{floor}"] = round(per_second / results[floor]["rows_per_second"], 3)
-    results[name] = noted
+def _spend(
+    cost: Cost,
+    pool: ConnectionPool[psycopg.Connection],
+    connections: int,
+    tasks: Iterable[Task],
+    work: Work[Task],
+    members: int,
+) -> None:
+    """Do the tasks, which store the ratings of so many members, and add what they took to `cost`."""
+    wal_bytes = _written(pool)
+    cost.seconds += _in_parallel(pool, connections, tasks, work)
+    cost.wal_bytes += _written(pool) - wal_bytes
+    cost.rows += members * RATINGS
+
+
+def _report(costs: dict[str, Cost]) -> Results:
+    """Each cost per row and second, merges beside each floor, and what of the target new rows meet."""
+    results: Results = {}
+    for name, cost in costs.items():
+        results[name] = {
+            "rows": cost.rows,
+            "seconds": round(cost.seconds, 2),
+            "rows_per_second": round(cost.rows_per_second),
+            "wal_bytes_per_row": round(cost.wal_bytes / cost.rows),
+        }
+        floors = [floor for floor in costs if floor.startswith("copy_") and name.startswith("merge_")]
+        shares = {
+            f"share_of_{floor}": round(cost.rows_per_second / costs[floor].rows_per_second, 3)
+            for floor in floors
+        }
+        results[name] |= shares
+        if name == "merge_new":
+            met = ["rows_per_second"] if cost.rows_per_second >= TARGET_ROWS_PER_SECOND else []
+            met += [share for share, value in shares.items() if value >= TARGET_SHARE_OF_COPY]
+            results[name]["target_met_by"] = met
+    return results
+
+
+def _written(pool: ConnectionPool[psycopg.Connection]) -> int:
+    """Bytes of write-ahead log since the server was made."""
+    with pool.connection() as connection:
+        row = connection.execute("select pg_current_wal_insert_lsn() - '0/0'").fetchone()
+    assert row is not None
+    return int(row[0])
 
 
 def _members(connection: psycopg.Connection, films: list[FilmItem], name: str, count: int) -> list[Member]:
@@ -162,7 +215,7 @@ def _in_parallel(
     pool: ConnectionPool[psycopg.Connection],
     connections: int,
     tasks: Iterable[Task],
-    work: Callable[[psycopg.Connection, Task], None],
+    work: Work[Task],
 ) -> float:
     """Seconds until all tasks are done."""
 
@@ -177,14 +230,15 @@ def _in_parallel(
     return time.perf_counter() - started
 
 
-def _copy(connection: psycopg.Connection, table: str, block: str) -> None:
-    with connection.cursor().copy(f"copy {COPY_TARGETS[table]} from stdin") as copy:
+def _copy(connection: psycopg.Connection, table: str, columns: str, block: str) -> None:
+    with connection.cursor().copy(f"copy {table} ({columns}) from stdin") as copy:
         copy.write(block)
 
 
 def _copy_both(connection: psycopg.Connection, blocks: tuple[str, str]) -> None:
-    _copy(connection, "ratings", blocks[0])
-    _copy(connection, "events", blocks[1])
+    with connection.transaction():
+        _copy(connection, "paired_ratings", RATING_COLUMNS, blocks[0])
+        _copy(connection, "paired_events", EVENT_COLUMNS, blocks[1])
 
 
 def _stage(connection: psycopg.Connection, member: Member) -> None:
@@ -215,17 +269,19 @@ def _measure_import(pool: ConnectionPool[psycopg.Connection]) -> Results:
         for n in range(SNAPSHOT_ROWS)
     ]
     as_of = datetime.now(UTC)
-    results: Results = {}
+    costs = {"new": Cost(), "unchanged": Cost()}
+
+    def tell(connection: psycopg.Connection, user_id: int) -> None:
+        opinions.merge_opinions(
+            connection, user_id, said, complete_parts=frozenset({"rated", "likes"}),
+            as_of=as_of, source="export", run_id=0, shrink_guard_share=0.5,
+        )  # fmt: skip
+
     with pool.connection() as connection:
         [user_id] = ensure_users(connection, ["exporter"]).values()
-        for name in ("new", "unchanged"):
-            started = time.perf_counter()
-            opinions.merge_opinions(
-                connection, user_id, said, complete_parts=frozenset({"rated", "likes"}),
-                as_of=as_of, source="export", run_id=0, shrink_guard_share=0.5,
-            )  # fmt: skip
-            _note(results, name, SNAPSHOT_ROWS, time.perf_counter() - started)
-    return results
+    for cost in costs.values():
+        _spend(cost, pool, 1, [user_id], tell, SNAPSHOT_ROWS // RATINGS)
+    return _report(costs)
 
 
 def _versions(pool: ConnectionPool[psycopg.Connection]) -> dict[str, Any]:

@@ -17,8 +17,14 @@ PROJECT_ROOT = Path(__file__).resolve().parent.parent
 SHARED = PROJECT_ROOT.parent / "shared"
 
 
+# The rooms whose files take longest: begun first, so that no worker is left with one at the end.
+LONGEST = ("end_to_end", "dbt", "cli", "flows")
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests marked `shared` need ../shared: an error in CI, a skip with the reason elsewhere."""
+    """Order the rooms; tests marked `shared` need ../shared: an error in CI, a skip elsewhere."""
+    rooms = [*LONGEST, *sorted({item.path.parent.name for item in items} - {*LONGEST})]
+    items.sort(key=lambda item: rooms.index(item.path.parent.name))
     if SHARED.is_dir():
         return
     reason = f"needs the shared fixtures beside the project ({SHARED}), which are not there"
@@ -64,7 +70,12 @@ def server_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     from almanac_pipeline.warehouse.embedded import EmbeddedServer
 
     server = EmbeddedServer(tmp_path_factory.mktemp("home", numbered=True))
-    yield server.start().url
+    url = server.start().url
+    with psycopg.connect(url, autocommit=True) as connection:
+        # Hundreds of databases come and go, and none has to survive a crash of the machine.
+        connection.execute("alter system set fsync = off")
+        connection.execute("select pg_reload_conf()")
+    yield url
     server.stop()
     shutil.rmtree(server.root)  # as root it is outside pytest's folder, 100 MB each
 
@@ -78,6 +89,31 @@ def template_database(server_url: str) -> Iterator[str]:
     with psycopg.connect(server_url, autocommit=True) as connection:
         connection.execute(f"create database {name}")
     migrate(with_database(server_url, name))
+    yield name
+    drop_database(server_url, name)
+
+
+@pytest.fixture(scope="session")
+def ready_template(
+    server_url: str, template_database: str, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[str]:
+    """The name of a migrated database that has dbt's views and Dagster's tables, too."""
+    from dagster_postgres import DagsterPostgresStorage
+
+    from almanac_pipeline.settings import Settings
+    from almanac_pipeline.warehouse import dbt
+    from almanac_pipeline.warehouse.connection import dagster_url
+
+    name = f"template_{uuid.uuid4().hex[:12]}"
+    with psycopg.connect(server_url, autocommit=True) as connection:
+        connection.execute(f"create database {name} template {template_database}")
+    settings = Settings(
+        _env_file=None,  # type: ignore[call-arg]
+        home=tmp_path_factory.mktemp("home"),
+        database_url=with_database(server_url, name),
+    )
+    assert dbt.bootstrap(with_database(server_url, name), settings=settings)
+    DagsterPostgresStorage(dagster_url(settings))  # creates its tables
     yield name
     drop_database(server_url, name)
 

@@ -105,14 +105,17 @@ def test_ctrl_c_of_the_terminal_does_not_reach_a_service(services: Services) -> 
     assert os.getpgid(service.pid) == service.pid != os.getpgid(0)
 
 
-def test_a_service_heeds_an_interrupt_even_if_we_were_told_to_ignore_it(services: Services) -> None:
-    # As a shell does to what it starts with `&`.
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_service_heeds_a_signal_even_if_we_were_told_to_ignore_it(
+    number: signal.Signals, services: Services
+) -> None:
+    # As a shell does to what it starts with `&`, and Dagster then to SIGTERM.
+    before = signal.signal(number, signal.SIG_IGN)
     try:
         service = services.start("clock", ["sleep", "60"])
     finally:
-        signal.signal(signal.SIGINT, before)
-    os.kill(service.pid, signal.SIGINT)
+        signal.signal(number, before)
+    os.kill(service.pid, number)
     assert eventually(lambda: services.get("clock") is None)
 
 

@@ -168,6 +168,7 @@ def _short(candidate: KnownCandidate) -> str:
 _WHO = {
     "page": "its page says so",
     "feed": "a feed says so",
+    "attributes": "its page says so, though without a link",
     "imdb": "it has the same IMDb id",
     "search": "found by title and year",
     "person": "chosen by a person",

@@ -14,7 +14,12 @@ from typing import Protocol
 import psycopg
 from psycopg_pool import ConnectionPool
 
-from almanac_pipeline.errors import NotFoundError, PermanentError, RetriableError
+from almanac_pipeline.errors import (
+    NotFoundError,
+    PermanentError,
+    RetriableError,
+    WrongPageError,
+)
 from almanac_pipeline.flows.people import identify_directors
 from almanac_pipeline.flows.workers import (
     MAX_AT_ONCE,
@@ -39,6 +44,7 @@ from almanac_pipeline.tmdb.titles import (
 from almanac_pipeline.warehouse import alerts, cohorts, enrichment, runs, upkeep
 from almanac_pipeline.warehouse.connection import connect_to, connection_pool
 from almanac_pipeline.warehouse.enrichment import DueFilm, EnrichedFilm, FetchedFilm, FetchedTitle
+from almanac_pipeline.warehouse.films import join_same_titles
 from almanac_pipeline.warehouse.matches import MatchedBy
 
 # Fewer failures than this, in a cohort that has films already, say nothing about the source.
@@ -49,6 +55,7 @@ NO_TOKEN = (
 )
 NO_PAGES = "Pages of films may not be fetched: films have what TMDB says, found by title and year."
 WAITING = "{:,} films wait for somebody to say which TMDB title they are: `almanac films match list`."
+PAUSED = "{:,} films are asked about later: {}."
 POSTPONED = "{:,} films are left to `almanac enrich`, so that the rankings need not wait."
 
 
@@ -71,7 +78,7 @@ class FilmsReport:
     due_count: int
     fetched_count: int
     postponed_count: int
-    """Left to a later run, because the time for enrichment was over."""
+    """Left to a later run, because the time for enrichment was over or a host asked for a long pause."""
     tmdb_count: int
     """Films that TMDB told us about, from a request or from the copy we keep."""
     not_found_count: int
@@ -106,7 +113,7 @@ def enrich_films(
 
     Raises:
         BlockedError, PausedError, ConfigurationError: at once, for the whole run.
-        RetriableError, PermanentError: not one film could be read.
+        RetriableError, PermanentError: not one film could be read, or TMDB denied every title.
     """
     started = time.monotonic()
     with connect_to(database_url, autocommit=True) as connection:
@@ -117,6 +124,7 @@ def enrich_films(
             connection, cohort.cohort_id, with_tmdb=tmdb is not None, with_pages=with_pages
         )
         known_count = enrichment.count_fetched(connection, cohort.cohort_id)
+    everything: list[FetchedFilm] = []
     with (
         runs.enrichment_run(database_url, cohort.cohort_id, "films", run_id) as run,
         connection_pool(database_url, settings.http_workers + 1) as pool,
@@ -130,15 +138,18 @@ def enrich_films(
 
         def commit(batch: Sequence[FetchedFilm]) -> None:
             with pool.connection() as connection:
-                store_batch(connection, run, batch)
+                everything.extend(store_batch(connection, run, batch))
             progress.advance(len(batch))
 
         workers = min(settings.http_workers, MAX_AT_ONCE)
-        everything = in_batches(fetch, due, workers, commit, patience_seconds=patience_seconds)
-        run.postponed_count = len(due) - len(everything)
-        errors = [film.error for film in everything if film.error is not None]
+        in_batches(fetch, due, workers, commit, patience_seconds=patience_seconds)
+        left_count = len(due) - len(everything)
+        run.postponed_count += left_count
+        pauses = [film.error for film in everything if film.is_postponed]
+        errors = [film.error for film in everything if film.error is not None and not film.is_postponed]
         if len(everything) >= FEW or not known_count:
             require_some_success("films", len(everything), errors)
+        require_some_title(everything)
         with pool.connection() as connection:
             alerts.check_volume(connection, run, settings.volume_alert_factor)
     people_requests_count = (
@@ -149,22 +160,24 @@ def enrich_films(
         else 0
     )
     with connect_to(database_url, autocommit=True) as connection:
+        join_same_titles(connection)
         preview = enrichment.preview_films(connection, [film.film_id for film in everything])
     missing_count = sum(isinstance(error, NotFoundError) for error in errors)
-    unmatched = [film.candidates for film in everything if film.error is None and film.candidates is not None]
-    ambiguous_count = sum(bool(candidates) for candidates in unmatched)
+    ambiguous_count = sum(bool(film.candidates) for film in everything)
+    unmatched_count = sum(film.error is None and film.candidates == () for film in everything)
     notes = (
         *(() if tmdb is not None else (NO_TOKEN,)),
         *(() if with_pages else (NO_PAGES,)),
         *((WAITING.format(ambiguous_count),) if ambiguous_count else ()),
-        *((POSTPONED.format(run.postponed_count),) if run.postponed_count else ()),
+        *((PAUSED.format(len(pauses), pauses[0]),) if pauses else ()),
+        *((POSTPONED.format(left_count),) if left_count else ()),
     )
     return FilmsReport(
         due_count=len(due),
         fetched_count=run.films_count,
         postponed_count=run.postponed_count,
         tmdb_count=sum(film.title is not None and film.title.title is not None for film in everything),
-        not_found_count=missing_count + len(unmatched) - ambiguous_count,
+        not_found_count=missing_count + unmatched_count,
         ambiguous_count=ambiguous_count,
         failures_count=len(errors) - missing_count,
         requests_count=run.requests_count + people_requests_count,
@@ -176,24 +189,48 @@ def enrich_films(
     )
 
 
-def store_batch(connection: psycopg.Connection, run: runs.Run, batch: Sequence[FetchedFilm]) -> None:
-    """Store fetched films, what failed of them, and the run's counts, in one transaction."""
-    with runs.batch(
-        connection,
-        run,
-        films_count=sum(film.error is None for film in batch),
-        failures_count=sum(film.error is not None for film in batch),
-        requests_count=sum(film.requests for film in batch),
-        cache_hits_count=sum(film.is_cache_hit for film in batch),
-    ):
-        enrichment.store_films(connection, batch)
-        for film in batch:
-            if film.error is not None:
-                runs.record_failure(connection, run, "film", film.error, film_id=film.film_id)
+def store_batch(
+    connection: psycopg.Connection, run: runs.Run, batch: Sequence[FetchedFilm]
+) -> list[FetchedFilm]:
+    """Store fetched films, what failed of them, and the run's counts, in one transaction.
+
+    Returns the films as they were stored.
+    """
+    with runs.batch(connection, run) as counts:
+        stored = enrichment.store_films(connection, batch)
+        failed = [film for film in stored if film.error is not None and not film.is_postponed]
+        counts.update(
+            films_count=sum(film.error is None for film in stored),
+            failures_count=len(failed),
+            postponed_count=sum(film.is_postponed for film in stored),
+            requests_count=sum(film.requests for film in stored),
+            cache_hits_count=sum(film.is_cache_hit for film in stored),
+        )
+        for film in failed:
+            assert film.error is not None
+            runs.record_failure(connection, run, "film", film.error, film_id=film.film_id)
+    return stored
+
+
+def require_some_title(films: Sequence[FetchedFilm]) -> None:
+    """Refuse to believe that TMDB has dropped every title that it was asked for.
+
+    Raises:
+        PermanentError: it said so.
+    """
+    asked = [film.title.status for film in films if film.title is not None and film.title.was_asked]
+    if len(asked) >= FEW and set(asked) == {404}:
+        raise PermanentError(
+            f"TMDB says of all {len(asked)} titles that were asked for that it has none of them. "
+            "Is ALMANAC_TMDB_URL right? What was known of them is kept."
+        )
 
 
 def fetch_film(film: DueFilm, source: Source, tmdb: Titles | None, pool: ConnectionPool) -> FetchedFilm:
-    """Ask for one film. What concerns this film only is returned as its error, all else is raised."""
+    """Ask for one film. What concerns this film only is returned as its error, all else is raised.
+
+    TMDB is asked although the page fails; the page stays due.
+    """
     fetched = FetchedFilm(film.film_id)
     try:
         if film.needs_page and film.slug is not None:
@@ -203,19 +240,42 @@ def fetch_film(film: DueFilm, source: Source, tmdb: Titles | None, pool: Connect
             fetched = replace(fetched, page=page)
     except (RetriableError, PermanentError) as error:
         fetched = replace(fetched, error=error)
-        if not film.is_chosen:
-            return fetched
     if tmdb is None:
         return fetched
     asking = Asking(tmdb)
     try:
-        found = discover(film, fetched.page, asking)
-        fetched = replace(fetched, matched_by=found.matched_by, candidates=found.candidates)
-        if found.key is not None:
-            fetched = replace(fetched, title=fetch_title(found.key, asking, pool))
+        fetched = _with_title(fetched, film, asking, pool)
     except (RetriableError, PermanentError) as error:
-        fetched = replace(fetched, error=error, candidates=None)
+        # Of two errors the one that may go away says when to ask again.
+        if fetched.error is None or not fetched.error.retriable:
+            fetched = replace(fetched, error=error)
     return replace(fetched, requests=fetched.requests + asking.requests_count)
+
+
+def _with_title(fetched: FetchedFilm, film: DueFilm, asking: Asking, pool: ConnectionPool) -> FetchedFilm:
+    """The film with its TMDB title, or with what it may be."""
+    found = discover(film, fetched.page, asking)
+    title = None if found.key is None else fetch_title(found.key, asking, pool)
+    was_found = found.matched_by is None and film.matched_by in ("imdb", "search") and not film.is_chosen
+    if title is not None and title.status == 404 and was_found:
+        # TMDB has dropped what it once found for us: it may know the film by another id.
+        again = discover(replace(film, tmdb_media_type=None, tmdb_id=None), fetched.page, asking)
+        if again.key != found.key:
+            found = again
+            title = title if again.key is None else fetch_title(again.key, asking, pool)
+    if title is not None and title.status == 404 and found.key is not None:
+        return replace(fetched, title=title, error=fetched.error or unknown_title(title))
+    candidates = found.candidates
+    if fetched.error is not None and not isinstance(fetched.error, NotFoundError):
+        candidates = None  # the page may name the title as soon as it can be read
+    return replace(fetched, title=title, matched_by=found.matched_by, candidates=candidates)
+
+
+def unknown_title(title: FetchedTitle) -> NotFoundError | None:
+    """What is wrong with a title that TMDB does not have."""
+    if title.status != 404:
+        return None
+    return NotFoundError(f"TMDB has no title {title.media_type}/{title.tmdb_id} (any more)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -241,10 +301,10 @@ def discover(film: DueFilm, page: FilmPage | None, asking: Asking) -> Discovery:
         return Discovery(stored)
     if page is not None and on_page is not None and page.is_tmdb_linked:
         return Discovery(on_page, "page")
-    if stored is not None and film.matched_by not in ("imdb", "search"):
+    if stored is not None and film.matched_by not in ("attributes", "imdb", "search"):
         return Discovery(stored)
     if on_page is not None:
-        return Discovery(on_page, "page")
+        return Discovery(on_page, "attributes")
     if stored is not None:
         return Discovery(stored)
     title, year = (page.title, page.release_year) if page is not None else (film.title, film.release_year)
@@ -290,7 +350,12 @@ class Asking:
 
 
 def fetch_title(key: tuple[MediaType, int], asking: Asking, pool: ConnectionPool) -> FetchedTitle:
-    """The title from the copy we keep while that is fresh, else from TMDB."""
+    """The title from the copy we keep while that is fresh, else from TMDB.
+
+    Raises:
+        WrongPageError: TMDB answered about another title.
+        AlmanacError: whatever TMDB's client and the parser raise.
+    """
     with pool.connection() as connection:
         cached = enrichment.cached_title(connection, *key)
     if cached is not None and cached.is_fresh:
@@ -299,6 +364,8 @@ def fetch_title(key: tuple[MediaType, int], asking: Asking, pool: ConnectionPool
     answer = asking.fetch_title(*key, cached.etag if cached else None)
     payload = cached.payload if answer.status == 304 and cached else answer.payload
     title = parse_title(payload, key[0]) if payload is not None else None
+    if title is not None and title.tmdb_id != key[1]:
+        raise WrongPageError(f"TMDB answered about another title than {key[0]}/{key[1]}; it is not stored.")
     return FetchedTitle(*key, answer.status, title, answer.payload, answer.etag, answer.max_age_seconds)
 
 

@@ -131,7 +131,7 @@ def sync_grid(reading: Reading, source: Source, grid: Grid, mode: Mode) -> Membe
             staging.discard_staged(connection, user_id, subject)
         opinions.record_unchanged(connection, user_id, subject)
         return reading.ended("unchanged")
-    reason = None
+    reason, is_complete = None, pages.complete
     if pages.has_moved:
         reason = "the list kept changing while it was read"
     elif pages.complete:
@@ -145,8 +145,10 @@ def sync_grid(reading: Reading, source: Source, grid: Grid, mode: Mode) -> Membe
         elif part == "likes_unrated" and pages.stated_total is not None:
             # The page of unrated likes may state the number of all likes.
             counts.add(pages.stated_total - opinions.count_stored(connection, user_id, "likes") + stored)
+        staged = staging.summarise_staged(connection, user_id, subject)
+        is_complete = staged.items_count > 0 or _is_known_to_be_empty(reading, part, pages.stated_total)
         reason = audit(
-            staging.summarise_staged(connection, user_id, subject),
+            staged,
             pages.stated_total,
             stored,
             reading.settings.shrink_guard_share,
@@ -172,7 +174,7 @@ def sync_grid(reading: Reading, source: Source, grid: Grid, mode: Mode) -> Membe
         user_id,
         subject,
         part,
-        complete=pages.complete,
+        complete=is_complete,
         observed=state.last_full_at is not None,
         source=source.name,
         run_id=reading.run.run_id,
@@ -180,6 +182,23 @@ def sync_grid(reading: Reading, source: Source, grid: Grid, mode: Mode) -> Membe
         clears_likes=clears_likes,
     )
     return reading.ended(mode, changes)
+
+
+def _is_known_to_be_empty(
+    reading: Reading, part: Literal["rated", "likes", "likes_unrated"], stated_total: int | None
+) -> bool:
+    """Whether anything says that a list is empty, but that nothing was shown of it.
+
+    Where nothing does, that is no complete reading: the next sync looks again.
+    """
+    member = reading.member
+    if part == "rated":
+        has_seen_none = member.listed_films_count is not None and member.listed_films_count <= TOTAL_TOLERANCE
+        return has_seen_none or stated_total is not None or member.stated_ratings_count is not None
+    if member.listed_likes_count is None:
+        return stated_total is not None
+    known = opinions.count_stored(reading.connection, member.user_id, "likes")
+    return member.listed_likes_count - (known if part == "likes_unrated" else 0) <= TOTAL_TOLERANCE
 
 
 def audit(
@@ -200,6 +219,9 @@ def audit(
     silent about what was shown, and every page but the last has to be full instead.
     """
     shown = staged.items_count
+    if not shown and other_counts and max(other_counts) > TOTAL_TOLERANCE:
+        # A page that shows nothing may well count nothing, too.
+        return f"no film was shown where another page states {max(other_counts)}"
     claims = [*other_counts, *([stated_total] if stated_total is not None else [])]
     if claims and min(abs(shown - claim) for claim in claims) > TOTAL_TOLERANCE:
         is_of_the_list = (
@@ -274,8 +296,9 @@ def _read_pages(reading: Reading, source: Source, grid: Grid, mode: Mode, first_
         _require_sound(page, reading.member, subject, number)
         if number > 1 and page.total != stated_total:
             return _Pages(page.total, complete=False, has_moved=True)
-        # An empty list states no total.
-        stated_total = page.total if page.items or number > 1 else page.total or 0
+        stated_total = page.total
+        # An empty list states no total; that is no news where nothing is stored.
+        counted = stated_total if page.items or number > 1 else stated_total or 0
         is_last = page.next_page is None
         if mode == "incremental":
             comparison = opinions.compare_page(connection, user_id, _NEWEST_PARTS[subject], page.items)
@@ -284,7 +307,7 @@ def _read_pages(reading: Reading, source: Source, grid: Grid, mode: Mode, first_
                 last_needed = number + settings.overlap_pages
             if not has_news and (is_last or number > settings.overlap_pages):
                 stored = opinions.count_stored(connection, user_id, _NEWEST_PARTS[subject])
-                if agrees(stated_total, stored, state, settings):
+                if agrees(counted, stored, state, settings):
                     return _Pages(stated_total, complete=False, has_news=False)
         staging.stage_page(connection, user_id, subject, mode, number, page.items, stated_total)
         if is_last:

@@ -6,7 +6,8 @@ of a member could not be read. Opinions stay out, but for the favourites that a 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 
 import psycopg
 
@@ -14,6 +15,7 @@ from almanac_pipeline.errors import (
     AlmanacError,
     ForgottenError,
     LayoutChangedError,
+    LayoutDriftError,
     NotFoundError,
     PermanentError,
     RenamedError,
@@ -25,6 +27,7 @@ from almanac_pipeline.sources.protocol import Source
 from almanac_pipeline.sources.records import PersonSummary, ProfilePage
 from almanac_pipeline.warehouse import forgetting, members, opinions, staging
 from almanac_pipeline.warehouse.alerts import raise_alert
+from almanac_pipeline.warehouse.connection import connect_to
 from almanac_pipeline.warehouse.members import Member
 from almanac_pipeline.warehouse.opinions import Changes
 from almanac_pipeline.warehouse.runs import Run
@@ -127,6 +130,18 @@ def learn_from_error(
             error = learned
     is_answer = members.mark_unreadable(connection, member.user_id, error)
     return error, is_answer or isinstance(error, (RenamedError, ForgottenError))
+
+
+@contextmanager
+def gone_only_if_believed(database_url: str, run: Run, asked: Sequence[Member]) -> Iterator[None]:
+    """Where pages turn out not to be what they were, nobody is gone because they said so in this run."""
+    try:
+        yield
+    except LayoutDriftError:
+        were_there = [member.user_id for member in asked if member.status != "deleted"]
+        with connect_to(database_url, autocommit=True) as connection:
+            members.unmark_deleted(connection, were_there, run.started_at)
+        raise
 
 
 def _profile_error(

@@ -319,7 +319,7 @@ def _merge(
     """Merge every part that the export has; which of them are complete is which files are there."""
     keys = {film.identity: _key(film) for film in _films_of(export)}
     # All films at once and before anything else is written: that rules out deadlocks.
-    resolve_films(connection, list(keys.values()))
+    resolve_films(connection, list(keys.values()), "export")
     guard = settings.shrink_guard_share
     opinions = _opinions(export, keys)
     parts: set[Part] = {"rated"}

@@ -8,13 +8,21 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
 from functools import partial
-from itertools import chain
+from itertools import chain, islice
 from typing import Protocol
 
 import psycopg
 
-from almanac_pipeline.errors import PermanentError, RetriableError
-from almanac_pipeline.flows.films import FEW, Asking, Titles, fetch_title, store_batch
+from almanac_pipeline.errors import AlmanacError, PermanentError, RetriableError
+from almanac_pipeline.flows.films import (
+    FEW,
+    Asking,
+    Titles,
+    fetch_title,
+    require_some_title,
+    store_batch,
+    unknown_title,
+)
 from almanac_pipeline.flows.workers import MAX_AT_ONCE, StoppedError, in_batches, require_some_success
 from almanac_pipeline.progress import track
 from almanac_pipeline.settings import Settings
@@ -22,14 +30,15 @@ from almanac_pipeline.sources.records import MediaType
 from almanac_pipeline.tmdb.changes import ChangesPage, changed_titles, parse_changes
 from almanac_pipeline.warehouse import maintenance, runs
 from almanac_pipeline.warehouse.connection import connect_to, connection_pool
-from almanac_pipeline.warehouse.enrichment import FetchedFilm
+from almanac_pipeline.warehouse.enrichment import FetchedFilm, FetchedTitle
 from almanac_pipeline.warehouse.maintenance import StaleTitle
 
 # After a longer silence every title is asked about: that many days of lists are longer than what they save.
 MAX_SILENCE_DAYS = 90
 MEDIA_TYPES: tuple[MediaType, ...] = ("movie", "tv")
 NO_TOKEN = (
-    "No TMDB token (ALMANAC_TMDB_TOKEN): nothing is refreshed; answers that have expired are thrown away."
+    "No TMDB token (ALMANAC_TMDB_TOKEN): nothing is refreshed; answers that may not be kept "
+    "until next month are thrown away."
 )
 
 
@@ -67,12 +76,12 @@ def maintain_titles(
     *,
     today: date | None = None,
 ) -> MaintenanceReport:
-    """Refresh what changed at TMDB or ends soon, then delete what has expired. No `tmdb`: only that.
+    """Refresh what changed at TMDB or ends soon, then delete what ends too soon. No `tmdb`: only that.
 
     What is to be asked for again is noted first and stays so until it was: a killed run goes on.
 
     Raises:
-        BlockedError, PausedError, ConfigurationError: at once; what has expired is deleted all the same.
+        BlockedError, PausedError, ConfigurationError: at once; what ends is deleted all the same.
         RetriableError, PermanentError: the lists of changes, or not one of several titles, could be read.
     """
     started = time.monotonic()
@@ -85,21 +94,20 @@ def maintain_titles(
     ):
         try:
             if tmdb is not None:
-                asking = _Counting(tmdb)
+                asking = _Counting(tmdb, connection, run)
                 for media_type in MEDIA_TYPES:
                     day = today or datetime.now(UTC).date()
                     changed_count += note_changes(connection, asking, media_type, day)
-                run.requests_count += asking.requests_count
                 maintenance.note_ends(connection)
                 due = maintenance.stale_titles(connection)
                 everything = _refresh(database_url, settings, tmdb, run, due)
         finally:
-            purged_count = maintenance.purge_expired(connection)
-    errors = [films[0].error for films in everything if films[0].error is not None]
+            purged_count = maintenance.purge_ending(connection)
+    errors = _errors(everything)
     return MaintenanceReport(
         changed_count=changed_count,
         due_count=len(due),
-        refreshed_count=len(everything) - len(errors),
+        refreshed_count=sum(films[0].error is None for films in everything),
         unchanged_count=sum(films[0].is_cache_hit for films in everything),
         purged_count=purged_count,
         failures_count=len(errors),
@@ -111,14 +119,14 @@ def maintain_titles(
 
 
 class _Counting:
-    """TMDB's lists of changes, with the requests counted."""
+    """TMDB's lists of changes, with each request counted before it is sent."""
 
-    def __init__(self, tmdb: Changes) -> None:
-        self.requests_count = 0
-        self._tmdb = tmdb
+    def __init__(self, tmdb: Changes, connection: psycopg.Connection, run: runs.Run) -> None:
+        self._tmdb, self._connection, self._run = tmdb, connection, run
 
     def read(self, media_type: MediaType, since: date, until: date, page: int) -> ChangesPage:
-        self.requests_count += 1
+        with runs.batch(self._connection, self._run, requests_count=1):
+            pass
         return parse_changes(self._tmdb.changes(media_type, since, until, page))
 
 
@@ -144,6 +152,7 @@ def _refresh(
     database_url: str, settings: Settings, tmdb: Changes, run: runs.Run, due: Sequence[StaleTitle]
 ) -> list[tuple[FetchedFilm, ...]]:
     """Ask for titles again and store them with their films, a batch at a time; per title its films."""
+    everything: list[tuple[FetchedFilm, ...]] = []
     with (
         connection_pool(database_url, settings.http_workers + 1) as pool,
         track("titles", len(due)) as progress,
@@ -153,9 +162,11 @@ def _refresh(
             if stopping.is_set():
                 raise StoppedError("Stopped, because another title met a fatal error.")
             asking = Asking(tmdb)
-            title, error = None, None
+            title: FetchedTitle | None = None
+            error: AlmanacError | None = None
             try:
                 title = fetch_title((stale.media_type, stale.tmdb_id), asking, pool)
+                error = unknown_title(title)
             except (RetriableError, PermanentError) as failure:
                 error = failure
             films = [FetchedFilm(film_id, title=title, error=error) for film_id in stale.film_ids]
@@ -163,11 +174,18 @@ def _refresh(
 
         def commit(batch: Sequence[tuple[FetchedFilm, ...]]) -> None:
             with pool.connection() as connection:
-                store_batch(connection, run, list(chain.from_iterable(batch)))
+                stored = iter(store_batch(connection, run, list(chain.from_iterable(batch))))
+            everything.extend(tuple(islice(stored, len(films))) for films in batch)
             progress.advance(len(batch))
 
-        everything = in_batches(fetch, due, min(settings.http_workers, MAX_AT_ONCE), commit)
-        errors = [films[0].error for films in everything if films[0].error is not None]
+        in_batches(fetch, due, min(settings.http_workers, MAX_AT_ONCE), commit)
         if len(due) >= FEW:
-            require_some_success("titles", len(due), errors)
+            require_some_success("titles", len(due), _errors(everything))
+        require_some_title([films[0] for films in everything])
     return everything
+
+
+def _errors(everything: Sequence[tuple[FetchedFilm, ...]]) -> list[AlmanacError]:
+    """What went wrong, by title. A long pause that TMDB asked for is no failure."""
+    first = [films[0] for films in everything]
+    return [film.error for film in first if film.error is not None and not film.is_postponed]

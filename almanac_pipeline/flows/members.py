@@ -341,15 +341,20 @@ def _read_circle_once(sync: _Sync, member: Member, circle: Circle, is_due: Calla
         if not is_due(member.user_id):
             return
         try:
-            people, _ = _read_people(sync, read(member.username), circle, owner=member.username)
+            people, is_counted = _read_people(sync, read(member.username), circle, owner=member.username)
         except PrivateError as error:
             members.mark_unreadable(connection, member.user_id, error)
             raise
-        _store_circle(sync, member, circle, people)
+        _store_circle(sync, member, circle, people, is_counted)
 
 
-def _store_circle(sync: _Sync, member: Member, circle: Circle, people: Sequence[PersonSummary]) -> None:
-    """Store everybody whom the pages show; far fewer than before end nothing."""
+def _store_circle(
+    sync: _Sync, member: Member, circle: Circle, people: Sequence[PersonSummary], is_counted: bool
+) -> None:
+    """Store everybody whom the pages show.
+
+    Far fewer than before end nothing, and neither do fewer where no total says that these are all.
+    """
     connection = sync.connection
     with connection.transaction():
         forgetting.hold_off(connection)
@@ -358,11 +363,11 @@ def _store_circle(sync: _Sync, member: Member, circle: Circle, people: Sequence[
             stored = len(members.followed_by(connection, [member.user_id]))
         else:
             stored = len(members.followers_of(connection, member.user_id))
-        is_shrunken = len(people) < sync.settings.shrink_guard_share * stored
+        is_shrunken = len(people) < (sync.settings.shrink_guard_share if is_counted else 1.0) * stored
         users = members.ensure_users(connection, [person.username for person in people])
         members.set_listed_counts(connection, users, people)
         set_edges = members.set_follows if circle == "following" else members.set_followers
-        set_edges(connection, member.user_id, users.values(), may_end=not is_shrunken)
+        set_edges(connection, member.user_id, users.values(), may_end=is_counted and not is_shrunken)
         members.mark_seen(connection, member.user_id)
         if is_shrunken:
             staging.mark_suspicious(connection, member.user_id, circle)
@@ -446,7 +451,7 @@ def _read_people(
 ) -> tuple[list[PersonSummary], bool]:
     """Everybody whom the pages show, in the site's order, or the pages with the first `most` of them.
 
-    The second value says whether that was everybody.
+    The second value says whether that was everybody; of a member's people only a total tells that.
 
     Raises:
         RetriableError: there were fewer or more people than the page states.
@@ -468,7 +473,7 @@ def _read_people(
         raise RetriableError(
             f"The pages of {what} state {total} people, but {len(people)} were shown. Try again later."
         )
-    return list(people.values()), True
+    return list(people.values()), owner is None or total is not None
 
 
 def _counted(sync: _Sync, pages: Iterator[Page]) -> Iterator[Page]:

@@ -178,7 +178,8 @@ def sync_opinions(
                 _record(connection, run, taken)
                 return taken
 
-        results = _each_member(database_url, settings, cohort_members, subject, take)
+        with identities.gone_only_if_believed(database_url, run, cohort_members):
+            results = _each_member(database_url, settings, cohort_members, subject, take)
         for result in results:
             _add_to_run(run, result)
         attempted = [result for result in results if result.reads]
@@ -373,7 +374,7 @@ def _each_member(
     A member whom another run is reading just now comes again at the end, and is waited for then.
     """
     results: list[Taken] = []
-    watch = LayoutWatch()
+    watch = LayoutWatch(settings.shrink_guard_share)
     with (
         connection_pool(database_url, settings.http_workers) as pool,
         track(task, len(cohort_members)) as progress,
@@ -395,7 +396,13 @@ def _each_member(
                 else:
                     results.append(taken)
                     progress.advance()
-                    watch.saw(taken.errors, has_success=any(not read.errors for _, read in taken.reads))
+                    watch.saw(
+                        taken.errors,
+                        has_success=any(not read.errors for _, read in taken.reads),
+                        is_gone=member.status != "deleted"
+                        and taken.outcome == "unreadable"
+                        and any(isinstance(error, NotFoundError) for error in taken.errors),
+                    )
             todo = busy
     return results
 

@@ -164,12 +164,13 @@ def _sync(
         cohort_members = members.readable_members(connection, cohort.cohort_id)
         unreadable = members.recently_unreadable(connection, cohort.cohort_id, settings.profile_max_age_hours)
     due = [member for member in cohort_members if full or member.user_id not in unreadable]
-    watch = LayoutWatch()
+    watch = LayoutWatch(settings.shrink_guard_share)
     reads: list[_Read] = []
     with (
         runs.scrape_run(database_url, cohort.cohort_id, subject, run_id) as run,
         connection_pool(database_url, settings.http_workers) as pool,
         track(subject, len(cohort_members)) as progress,
+        identities.gone_only_if_believed(database_url, run, due),
     ):
 
         def work(member: Member, stopping: threading.Event) -> _Read:
@@ -177,11 +178,14 @@ def _sync(
                 reader = _Reader(connection, source, settings, run, subject, stopping)
                 return _sync_member(reader, member, full)
 
-        for _, read in in_parallel(work, due if source.permits(subject) else [], settings.http_workers):
+        for member, read in in_parallel(work, due if source.permits(subject) else [], settings.http_workers):
             reads.append(read)
             watch.saw(
                 [read.error] if read.error else [],
                 has_success=read.outcome in ("full", "incremental", "unchanged"),
+                is_gone=member.status != "deleted"
+                and read.outcome == "unreadable"
+                and isinstance(read.error, NotFoundError),
             )
             progress.advance()
             run.members_count += read.outcome not in ("skipped", "failed", "unreadable")

@@ -29,6 +29,8 @@ BATCH_SECONDS = 5.0
 MAX_AT_ONCE = 10
 # So many members whose pages cannot be understood are no coincidence.
 MAX_ODD_IN_A_ROW = 3
+# Of fewer members all may really be gone.
+GONE_DOUBTED_FROM = 4
 
 
 class StoppedError(AlmanacError):
@@ -106,16 +108,30 @@ def _within(seconds: float | None, items: Iterable[Item]) -> Iterator[Item]:
 
 @dataclass(slots=True)
 class LayoutWatch:
-    """Ends a run in which one member after the other shows pages that are not what they were."""
+    """Ends a run in which one member after the other shows pages that are not what they were, or is gone."""
 
+    guard_share: float
+    """The share of members, of those who were there, that must still be there."""
     in_a_row: int = 0
+    seen_count: int = 0
+    gone_count: int = 0
 
-    def saw(self, errors: Sequence[AlmanacError], *, has_success: bool) -> None:
-        """Take note of what came of one member.
+    def saw(self, errors: Sequence[AlmanacError], *, has_success: bool, is_gone: bool) -> None:
+        """Take note of what came of one member; `is_gone` if they were there before and are not now.
 
         Raises:
-            LayoutDriftError: this was the third, without a member in between who could be read.
+            LayoutDriftError: this was the third, without a member in between who could be read; or more
+                members are said to be gone than can be.
         """
+        self.seen_count += bool(errors or has_success)
+        self.gone_count += is_gone
+        left = self.seen_count - self.gone_count
+        if self.seen_count >= GONE_DOUBTED_FROM and left < self.guard_share * self.seen_count:
+            raise LayoutDriftError(
+                f"The site says that {self.gone_count} of {self.seen_count} members do not exist; that is "
+                "not believed, nobody is marked as gone, and nothing more is read. If it is right, run once "
+                "with a lower ALMANAC_SHRINK_GUARD_SHARE"
+            )
         odd = [error for error in errors if isinstance(error, (LayoutChangedError, WrongPageError))]
         if odd:
             self.in_a_row += 1

@@ -30,6 +30,7 @@ from almanac_pipeline.errors import (
     BlockedError,
     BudgetSpentError,
     ConfigurationError,
+    LongPauseError,
     NotFoundError,
     PausedError,
     PermanentError,
@@ -68,7 +69,7 @@ ExplainsRefusal = Callable[["Response"], PermanentError | None]
 
 @dataclass(frozen=True, slots=True)
 class Response:
-    """A successful answer (2xx or 304), or the 403 that `ExplainsRefusal` is asked about.
+    """A successful answer (2xx, 304 or what the policy names), or the 403 for `ExplainsRefusal`.
 
     The body is decoded from its transfer coding.
     """
@@ -100,6 +101,7 @@ class _Asking:
     headers: Mapping[str, str]
     limits: tuple[RateLimit, ...]
     budget: int | None
+    answered_statuses: frozenset[int]
     explains_refusal: ExplainsRefusal | None
 
     def __str__(self) -> str:
@@ -231,7 +233,7 @@ class PoliteClient:
         headers: Mapping[str, str] | None = None,
         policy: HostPolicy | None = None,
     ) -> Response:
-        """The answer to a GET, after at most three retries; see `get_as`."""
+        """The answer to a GET, after as many attempts as the policy allows; see `get_as`."""
         return self.get_as(url, parse=_unparsed, path_class=path_class, headers=headers, policy=policy)
 
     def get_as(
@@ -244,16 +246,17 @@ class PoliteClient:
         policy: HostPolicy | None = None,
         explains_refusal: ExplainsRefusal | None = None,
     ) -> Answer:
-        """What `parse` makes of the answer to a GET, after at most three retries.
+        """What `parse` makes of the answer to a GET, after as many attempts as the policy allows.
 
         `path_class` names the kind of page in logs and errors. `policy` is the one for web pages
         unless given. Where `parse` raises RetriableError (a truncated page), the page is asked for
-        again within the same three retries; where it raises BlockedError, the host is blocked.
+        again within the same attempts; where it raises BlockedError, the host is blocked.
         A 403 blocks the host, unless it comes from no gatekeeper and `explains_refusal` returns the
         error that it stands for; that is raised instead.
 
         Raises:
-            RetriableError: no usable answer after the retries, or the host asked for a long pause.
+            LongPauseError: the host asked for a pause that is longer than anybody waits for.
+            RetriableError: no usable answer after the last attempt.
             NotFoundError: 404 or 410.
             BlockedError: the host refuses us, now or earlier, or its robots.txt forbids the path.
             PausedError: an operator switched fetching off.
@@ -269,8 +272,16 @@ class PoliteClient:
         limits = policy.limits_for(host)
         if rules is not None and (delay := rules.crawl_delay_seconds):
             limits = (*limits, RateLimit(1, round(delay * 1000)))
-        asking = _Asking(host, path_class, headers or {}, limits, policy.budget_for(host), explains_refusal)
-        retry = self._retry
+        asking = _Asking(
+            host,
+            path_class,
+            headers or {},
+            limits,
+            policy.budget_for(host),
+            policy.answered_statuses,
+            explains_refusal,
+        )
+        retry = self._retry.new(total=policy.max_attempts - 1)
         attempt = 1
         while True:
             try:
@@ -287,9 +298,12 @@ class PoliteClient:
                 exhausted = True
             else:
                 exhausted = False
-            pause = max(retry.get_backoff_time(), failure.retry_after_seconds or 0.0)
-            if exhausted or pause > MAX_WAIT_SECONDS:
+            asked_pause = failure.retry_after_seconds or 0.0
+            if asked_pause > MAX_WAIT_SECONDS:
+                raise LongPauseError(str(failure), pause_seconds=asked_pause)
+            if exhausted:
                 raise failure
+            pause = max(retry.get_backoff_time(), asked_pause)
             time.sleep(pause)
             attempt += 1
 
@@ -354,7 +368,8 @@ class PoliteClient:
             if (explained := _explained(response, asking.explains_refusal)) is not None:
                 raise explained
             raise self._block(asking, reason)
-        if exchange.status not in REDIRECTS or "Location" not in exchange.headers:
+        is_redirect = exchange.status in REDIRECTS and "Location" in exchange.headers
+        if not is_redirect and exchange.status not in asking.answered_statuses:
             retry_after = self._retry.retry_after_seconds(exchange.headers)
             if exchange.status == 429 or (exchange.status == 503 and retry_after):
                 self._state.postpone(host, retry_after or self._retry.backoff_factor * 2**attempt)
@@ -399,9 +414,9 @@ class PoliteClient:
             if gate.wait_seconds <= 0:
                 return waited
             if gate.wait_seconds > MAX_WAIT_SECONDS:
-                raise RetriableError(
+                raise LongPauseError(
                     f"{asking}: {host} asked for a pause of another {gate.wait_seconds:.0f} s",
-                    retry_after_seconds=gate.wait_seconds,
+                    pause_seconds=gate.wait_seconds,
                 )
             time.sleep(gate.wait_seconds)
             waited = True

@@ -36,6 +36,10 @@ class HostPolicy:
     """Per UTC day; None means that nothing is counted."""
     obeys_robots: bool = True
     """False only for an API that is asked with a token of its own."""
+    max_attempts: int = 4
+    """How often a question is asked at most, until there is a usable answer."""
+    answered_statuses: frozenset[int] = frozenset()
+    """Statuses beside 2xx and 304 by which the service answers; the caller's parser reads them."""
 
     def limits_for(self, host: str) -> tuple[RateLimit, ...]:
         """The limits of `host`; empty means that nothing is counted."""

@@ -8,7 +8,6 @@ from collections.abc import Mapping
 from urllib3.exceptions import InvalidHeader
 from urllib3.util.retry import Retry
 
-MAX_RETRIES = 3
 # No site may silence us for longer than this with one header.
 MAX_RETRY_AFTER_SECONDS = 3600
 
@@ -38,9 +37,8 @@ class Backoff(Retry):
 
 
 def backoff(seconds: float) -> Backoff:
-    """Three retries, the first after about `seconds`."""
+    """The first retry after about `seconds`; how many there may be is up to the host's policy."""
     return Backoff(
-        total=MAX_RETRIES,
         backoff_factor=seconds,
         backoff_jitter=0.5,
         retry_after_max=MAX_RETRY_AFTER_SECONDS,

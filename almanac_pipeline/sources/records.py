@@ -71,6 +71,8 @@ class PeoplePage:
     people: tuple[PersonSummary, ...]
     next_page: int | None
     total: int | None
+    unread_count: int = 0
+    """Rows of the table in which nobody could be found."""
 
 
 @dataclass(frozen=True, slots=True)

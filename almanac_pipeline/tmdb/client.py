@@ -10,7 +10,7 @@ import json
 import re
 from dataclasses import dataclass
 from datetime import date
-from typing import Literal
+from typing import Literal, NoReturn
 from urllib.parse import quote, urlencode
 
 from pydantic import SecretStr
@@ -20,9 +20,11 @@ from almanac_pipeline.http.client import PoliteClient, Response
 from almanac_pipeline.http.hosts import HostPolicy, RateLimit
 from almanac_pipeline.settings import Settings
 from almanac_pipeline.sources.records import MediaType
+from almanac_pipeline.tmdb.titles import NOT_FOUND_CODE
 
 DEFAULT_REQUESTS_PER_10_SECONDS = 40
 MAX_REQUESTS_PER_SECOND = 20
+MAX_ATTEMPTS = 3
 # A second more than the ten of the limit: what leaves in time with it arrives sooner or later than that.
 # On a busy machine three processes brought 44 requests into ten seconds without it.
 WINDOW_MILLISECONDS = 11_000
@@ -52,7 +54,11 @@ def tmdb_policy(settings: Settings) -> HostPolicy:
         RateLimit(stated or DEFAULT_REQUESTS_PER_10_SECONDS, WINDOW_MILLISECONDS),
     )
     return HostPolicy(
-        rate_limits=limits, loopback_rate_limits=() if stated is None else limits, obeys_robots=False
+        rate_limits=limits,
+        loopback_rate_limits=() if stated is None else limits,
+        obeys_robots=False,
+        max_attempts=MAX_ATTEMPTS,
+        answered_statuses=frozenset({404}),
     )
 
 
@@ -79,14 +85,14 @@ class TmdbClient:
 
         Raises:
             ConfigurationError: TMDB does not accept the token.
-            RetriableError: no usable answer after the retries.
+            RetriableError: no usable answer after the last attempt.
             AlmanacError: as `PoliteClient.get_as`.
         """
         path = f"{media_type}/{tmdb_id:d}?append_to_response=credits,external_ids"
-        try:
-            return self._ask(path, f"tmdb {media_type}", etag)
-        except NotFoundError:
-            return TmdbAnswer(404, None, None, None)
+        answer = self._ask(path, f"tmdb {media_type}", etag)
+        if answer.status == 304 and etag is None:
+            raise RetriableError(f"TMDB calls a {media_type} unchanged of which we said that we hold nothing")
+        return answer
 
     def search(self, media_type: MediaType, text: str, year: int | None) -> str:
         """The first page of what TMDB finds under a title, as JSON text.
@@ -114,10 +120,12 @@ class TmdbClient:
         return self._read(f"{media_type}/changes?{query}", f"tmdb {media_type} changes")
 
     def _read(self, path: str, path_class: str) -> str:
-        payload = self._ask(path, path_class).payload
-        if payload is None:
+        answer = self._ask(path, path_class)
+        if answer.status == 404:
+            raise NotFoundError(f"TMDB has nothing to answer {path_class} with (status 404)")
+        if answer.payload is None:
             raise RetriableError(f"TMDB answered {path_class} without a body")
-        return payload
+        return answer.payload
 
     def _ask(self, path: str, path_class: str, etag: str | None = None) -> TmdbAnswer:
         """`path_class` is all of the request that the log and messages ever hold."""
@@ -145,12 +153,25 @@ def _answer(response: Response) -> TmdbAnswer:
         return TmdbAnswer(304, None, etag, max_age_seconds)
     try:
         payload = response.body.decode()
-        usable = response.status == 200 and isinstance(json.loads(payload), dict)
+        document = json.loads(payload, parse_constant=_refuse_constant)
     except (ValueError, RecursionError):
-        usable = False
-    if not usable:
+        document = None
+    if (
+        response.status == 404
+        and isinstance(document, dict)
+        and document.get("status_code") == NOT_FOUND_CODE
+    ):
+        return TmdbAnswer(404, None, None, None)
+    if response.status == 404:
+        raise RetriableError("A 404 that is not TMDB's own word. Is ALMANAC_TMDB_URL right?")
+    if response.status != 200 or not isinstance(document, dict):
         raise RetriableError("TMDB answered with something that is not a JSON object")
     return TmdbAnswer(200, payload, etag, max_age_seconds)
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    """NaN and Infinity, which Python reads and JSON does not have; PostgreSQL refuses the whole answer."""
+    raise ValueError(name)
 
 
 def _max_age_seconds(response: Response) -> int | None:

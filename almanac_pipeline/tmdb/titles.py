@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -31,6 +30,10 @@ WRITING_JOBS = frozenset(
         "Author",
     }
 )
+# Beyond these nothing is a number, a year or an id of TMDB's, and the tables cannot hold it.
+MAX_NUMBER = 2**31 - 1
+YEARS = range(1870, 2201)
+MAX_VOTE = 10.0
 _UNSTORABLE = re.compile(r"[\x00\ud800-\udfff]")
 
 
@@ -133,7 +136,7 @@ def parse_title(payload: str, media_type: MediaType) -> TmdbTitle:
         poster_path=_text(document.get("poster_path")),
         genres=_unique(_text(genre.get("name")) for genre in _objects(document.get("genres"))),
         countries=tuple(_countries(document)),
-        vote_average=_number(document.get("vote_average")) if vote_count else None,
+        vote_average=_vote(document.get("vote_average")) if vote_count else None,
         vote_count=vote_count,
         imdb_id=_imdb_id(document),
         directors=_credits("director", _crew(document, frozenset({"Director"}))),
@@ -287,7 +290,7 @@ def _imdb_id(document: dict[str, Any]) -> str | None:
     external = document.get("external_ids")
     for source in (document, external if isinstance(external, dict) else {}):
         found = _text(source.get("imdb_id"))
-        if found and re.fullmatch(r"tt[0-9]+", found):
+        if found and re.fullmatch(r"tt[0-9]{1,12}", found):
             return found
     return None
 
@@ -307,23 +310,26 @@ def _text(value: object) -> str | None:
 
 
 def _whole(value: object) -> int | None:
-    return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None
+    if not isinstance(value, int) or isinstance(value, bool):
+        return None
+    return value if 0 <= value <= MAX_NUMBER else None
 
 
-def _number(value: object) -> float | None:
-    """A number, also where an old answer has it as a string."""
+def _vote(value: object) -> float | None:
+    """A vote from 0 to 10, also where an old answer has it as a string."""
     if isinstance(value, bool) or not isinstance(value, (int, float, str)):
         return None
     try:
         number = float(value)
-    except ValueError:
+    except (ValueError, OverflowError):
         return None
-    return number if math.isfinite(number) else None
+    return number if 0 <= number <= MAX_VOTE else None
 
 
 def _date(value: object) -> date | None:
-    """An ISO date; None for the empty string of titles without one."""
+    """An ISO date; None for the empty string of titles without one, and before there were films."""
     try:
-        return date.fromisoformat(value) if isinstance(value, str) else None
+        found = date.fromisoformat(value) if isinstance(value, str) else None
     except ValueError:
         return None
+    return found if found is not None and found.year in YEARS else None

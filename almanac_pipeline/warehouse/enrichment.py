@@ -14,7 +14,7 @@ from typing import Any, Literal
 import psycopg
 from psycopg.rows import class_row
 
-from almanac_pipeline.errors import AlmanacError, NotFoundError
+from almanac_pipeline.errors import AlmanacError, LongPauseError, NotFoundError, PermanentError
 from almanac_pipeline.sources.records import FilmPage, MediaType
 from almanac_pipeline.tmdb.matching import Candidate
 from almanac_pipeline.tmdb.titles import Role, TmdbCountry, TmdbCredit, TmdbTitle
@@ -24,7 +24,6 @@ from almanac_pipeline.warehouse.films import (
     FilmKey,
     fill_given,
     lock_films,
-    open_incoming,
     resolve_incoming,
 )
 from almanac_pipeline.warehouse.matches import (
@@ -32,6 +31,7 @@ from almanac_pipeline.warehouse.matches import (
     Status,
     chosen_titles,
     forget_other_titles,
+    forget_titles,
     store_candidates,
 )
 from almanac_pipeline.warehouse.runs import resolve_failures
@@ -43,6 +43,8 @@ PORTRAIT_URL = "https://image.tmdb.org/t/p/w185"
 MAXIMUM_CAST = 20
 # A failed film is tried by the next run at most this often, then after 1, 2, 4 … 30 days.
 QUICK_ATTEMPTS = 3
+# What the database says to a film that no table can hold: the film's fault, not that of its batch.
+UNSTORABLE = (psycopg.DataError, psycopg.IntegrityError, psycopg.errors.ProgramLimitExceeded)
 
 Provider = Literal["page", "tmdb"]
 
@@ -108,6 +110,16 @@ class FetchedFilm:
     """What may be meant, where TMDB was searched and none could be taken."""
 
     @property
+    def is_postponed(self) -> bool:
+        """Whether the host wants to be left alone for a while: nothing has failed."""
+        return isinstance(self.error, LongPauseError)
+
+    @property
+    def has_lost_title(self) -> bool:
+        """Whether TMDB has dropped the title that it was, and a new search took no other."""
+        return self.title is not None and self.title.status == 404 and self.candidates is not None
+
+    @property
     def is_cache_hit(self) -> bool:
         """Whether TMDB's title is the copy that we had."""
         return self.title is not None and (not self.title.was_asked or self.title.status == 304)
@@ -162,7 +174,9 @@ def films_due(
                 where next_attempt_at <= now()
                   and (%(with_pages)s and is_page_due or %(with_tmdb)s and is_title_due)
             )
-            select film_id, slug, uid, lid,
+            select film_id, slug, uid,
+                   -- One that was only guessed says nothing of the page.
+                   case when not film.field_sources ? 'lid' then lid end as lid,
                    case when field_sources ->> 'title' is distinct from 'slug' then film.title end as title,
                    release_year, imdb_id, %(with_pages)s and is_page_due as needs_page,
                    tmdb_media_type, tmdb_id, tmdb_matched_by as matched_by,
@@ -204,7 +218,7 @@ def learn_tmdb_ids(connection: psycopg.Connection, titles: Mapping[str, tuple[Me
         join ops.film_metadata_sync as sync using (film_id)
         where sync.status <> 'overridden'
           and (film.tmdb_id is null
-               or sync.tmdb_matched_by in ('imdb', 'search')
+               or sync.tmdb_matched_by in ('attributes', 'imdb', 'search')
                   and (film.tmdb_media_type, film.tmdb_id) <> (told.media_type, told.tmdb_id))
         order by film_id
     """
@@ -293,7 +307,8 @@ def combine(
             )
     if title is not None:
         values["tmdb_media_type"], values["tmdb_id"] = title.media_type, title.tmdb_id
-        if (values.get("release_year") or current.release_year) is None:
+        known_year = values.get("release_year") or current.release_year
+        if known_year is None or sources.get("release_year") == "tmdb":
             take("release_year", "tmdb", title.release_year)
         for name in ("original_title", "runtime_minutes", "imdb_id", "overview", "release_date"):
             take(name, "tmdb", getattr(title, name))
@@ -326,15 +341,32 @@ def combine(
     return replace(current, **columns, field_sources=sources), FilmSets(genres, countries, credits)
 
 
-def store_films(connection: psycopg.Connection, batch: Sequence[FetchedFilm]) -> None:
-    """Store a batch of fetched films, failures included, in one transaction."""
+def store_films(connection: psycopg.Connection, batch: Sequence[FetchedFilm]) -> list[FetchedFilm]:
+    """Store a batch of fetched films, failures included, in one transaction; returns what was stored.
+
+    A film that the database refuses is stored as one that failed, and the others as they are.
+    """
     with connection.transaction():
-        open_incoming(connection)
+        try:
+            _store(connection, batch)
+            return list(batch)
+        except UNSTORABLE as error:
+            if len(batch) > 1:
+                return [stored for film in batch for stored in store_films(connection, [film])]
+            reason = f"No table can hold what is said of this film ({type(error).__name__}); it is left out."
+            refused = FetchedFilm(batch[0].film_id, error=PermanentError(reason), requests=batch[0].requests)
+        _store(connection, [refused])
+        return [refused]
+
+
+def _store(connection: psycopg.Connection, batch: Sequence[FetchedFilm]) -> None:
+    with connection.transaction():
         films = _follow_identities(connection, batch)
         chosen = chosen_titles(connection, list(films))
         films |= {film_id: _as_chosen(films[film_id], key) for film_id, key in chosen.items()}
         keys = {film_id: _title_key(film) for film_id, film in films.items()}
         forget_other_titles(connection, {film_id: key for film_id, key in keys.items() if key is not None})
+        forget_titles(connection, [film_id for film_id, film in films.items() if film.has_lost_title])
         _store_payloads(connection, [film.title for film in films.values() if film.title is not None])
         current = _current_fields(connection, list(films))
         combined = {
@@ -351,7 +383,7 @@ def store_films(connection: psycopg.Connection, batch: Sequence[FetchedFilm]) ->
             {
                 film_id: film.candidates or ()
                 for film_id, film in films.items()
-                if film.error is None and film_id not in chosen
+                if (film.error is None or film.candidates is not None) and film_id not in chosen
             },
         )
         resolve_failures(
@@ -363,7 +395,7 @@ def store_films(connection: psycopg.Connection, batch: Sequence[FetchedFilm]) ->
 
 def _title_key(film: FetchedFilm) -> tuple[MediaType, int] | None:
     """Which title the film is by what was fetched, where that is for certain."""
-    if film.title is not None:
+    if film.title is not None and film.title.title is not None:
         return film.title.media_type, film.title.tmdb_id
     page = film.page
     if page is None or page.tmdb_media_type is None or page.tmdb_id is None or not page.is_tmdb_linked:
@@ -430,28 +462,45 @@ def _store_payloads(connection: psycopg.Connection, titles: Sequence[FetchedTitl
     unique = {(title.media_type, title.tmdb_id): title for title in titles if title.was_asked}
     for (media_type, tmdb_id), title in sorted(unique.items()):
         connection.execute(
-            """
-            insert into raw.tmdb_payloads as known
-                (media_type, tmdb_id, payload, status, etag, fetched_at, fresh_until, expires_at)
-            values (%(type)s, %(id)s, %(payload)s::json, %(status)s, %(etag)s, now(),
-                    now() + make_interval(secs => %(age)s), now() + interval '180 days')
-            on conflict (media_type, tmdb_id) do update
-            set payload = case when %(status)s = 304 then known.payload else excluded.payload end,
-                status = case when %(status)s = 304 then known.status else excluded.status end,
-                etag = case when %(status)s = 304 then coalesce(excluded.etag, known.etag)
-                            else excluded.etag end,
-                fetched_at = excluded.fetched_at, fresh_until = excluded.fresh_until,
-                expires_at = excluded.expires_at
-            """,
+            _CONFIRM_PAYLOAD
+            if title.status == 304
+            else _MISS_PAYLOAD
+            if title.status == 404
+            else _PUT_PAYLOAD,
             {
                 "type": media_type,
                 "id": tmdb_id,
                 "payload": title.payload,
-                "status": title.status,
                 "etag": title.etag,
                 "age": title.max_age_seconds or 0,
             },
         )
+
+
+_PUT_PAYLOAD = """
+    insert into raw.tmdb_payloads
+        (media_type, tmdb_id, payload, status, etag, fetched_at, fresh_until, expires_at)
+    values (%(type)s, %(id)s, %(payload)s::json, 200, %(etag)s, now(),
+            now() + make_interval(secs => %(age)s), now() + interval '180 days')
+    on conflict (media_type, tmdb_id) do update
+    set payload = excluded.payload, status = excluded.status, etag = excluded.etag,
+        fetched_at = excluded.fetched_at, fresh_until = excluded.fresh_until, expires_at = excluded.expires_at
+"""
+_CONFIRM_PAYLOAD = """
+    update raw.tmdb_payloads
+    set status = 200, etag = coalesce(%(etag)s, etag), fetched_at = now(),
+        fresh_until = now() + make_interval(secs => %(age)s), expires_at = now() + interval '180 days'
+    where media_type = %(type)s and tmdb_id = %(id)s and payload is not null
+"""
+# That a title is gone may be an error of theirs: the copy stays to its end, and is not used unasked.
+_MISS_PAYLOAD = """
+    insert into raw.tmdb_payloads as known (media_type, tmdb_id, status, fetched_at, fresh_until, expires_at)
+    values (%(type)s, %(id)s, 404, now(), now(), now() + interval '180 days')
+    on conflict (media_type, tmdb_id) do update
+    set status = excluded.status, fresh_until = excluded.fresh_until,
+        fetched_at = case when known.payload is null then excluded.fetched_at else known.fetched_at end,
+        expires_at = case when known.payload is null then excluded.expires_at else known.expires_at end
+"""
 
 
 _FIELD_TYPES = {
@@ -512,8 +561,9 @@ def _store_fields(connection: psycopg.Connection, films: dict[int, FilmFields]) 
 def _store_outcomes(connection: psycopg.Connection, films: dict[int, FetchedFilm]) -> None:
     """Move each film's state, and say when it is asked about next: after 1, 2, 4 … 30 days.
 
-    What may go away soon is tried again at once at first. A film that has its data, or a person's
-    word, keeps its state when it cannot be refreshed. ops.refuse_status_move knows the allowed moves.
+    What may go away soon is tried again at once at first; where the host asked for a pause, after that.
+    A film that has its data, or a person's word, keeps its state when it cannot be refreshed.
+    ops.refuse_status_move knows the allowed moves.
     """
     rows = [
         {
@@ -521,9 +571,13 @@ def _store_outcomes(connection: psycopg.Connection, films: dict[int, FetchedFilm
             "outcome": _outcome(film),
             "has_page": film.page is not None,
             "has_title": film.title is not None,
+            "is_unknown": film.title is not None and film.title.status == 404,
+            "has_lost_title": film.has_lost_title,
             "matched_by": film.matched_by,
+            "page_says": _page_says(film.page),
             "histogram_url": film.page.histogram_url if film.page else None,
             "error": str(film.error) if film.error else None,
+            "pause_seconds": film.error.pause_seconds if isinstance(film.error, LongPauseError) else None,
             "quick_attempts": QUICK_ATTEMPTS if film.error is not None and film.error.retriable else 1,
         }
         for film_id, film in films.items()
@@ -534,6 +588,7 @@ def _store_outcomes(connection: psycopg.Connection, films: dict[int, FetchedFilm
         set status = moved.status,
             attempts = moved.attempts,
             next_attempt_at = case
+                when new.pause_seconds is not null then now() + make_interval(secs => new.pause_seconds)
                 when moved.attempts = 0 then sync.next_attempt_at
                 when moved.attempts < new.quick_attempts then now()
                 else now() + least(30, power(2, moved.attempts - new.quick_attempts)) * interval '1 day' end,
@@ -542,22 +597,29 @@ def _store_outcomes(connection: psycopg.Connection, films: dict[int, FetchedFilm
                                  else sync.histogram_url end,
             tmdb_fetched_at = case when new.has_title then now() else sync.tmdb_fetched_at end,
             tmdb_matched_by = case when sync.status = 'overridden' then 'person'
-                                   else coalesce(new.matched_by, sync.tmdb_matched_by) end,
+                                   when new.matched_by is not null then new.matched_by
+                                   when new.has_lost_title then null
+                                   when new.page_says = 'page' then new.page_says
+                                   else coalesce(sync.tmdb_matched_by, new.page_says) end,
             last_error = new.error,
             updated_at = now()
         from jsonb_to_recordset(%(rows)s) as new (
-            film_id bigint, outcome text, has_page boolean, has_title boolean, matched_by text,
-            histogram_url text, error text, quick_attempts integer
+            film_id bigint, outcome text, has_page boolean, has_title boolean, is_unknown boolean,
+            has_lost_title boolean, matched_by text, page_says text, histogram_url text, error text,
+            pause_seconds float8, quick_attempts integer
         )
         join ops.film_metadata_sync as before using (film_id)
         cross join lateral (
-            select case when before.status = 'overridden' then before.status
-                        when before.status = 'fetched' and new.error is not null then before.status
+            select case when before.status = 'overridden' or new.outcome is null then before.status
+                        when before.status = 'fetched' and new.error is not null
+                            and (new.outcome = 'failed' or new.outcome = 'not_found' and not new.is_unknown)
+                        then before.status
                         else new.outcome end as status
         ) as kept
         cross join lateral (
             select kept.status,
-                   case when new.outcome = 'fetched' then 0
+                   case when new.pause_seconds is not null then before.attempts
+                        when new.outcome = 'fetched' and new.error is null then 0
                         when kept.status = before.status then before.attempts + 1
                         else 1 end as attempts
         ) as moved
@@ -567,9 +629,21 @@ def _store_outcomes(connection: psycopg.Connection, films: dict[int, FetchedFilm
     )
 
 
-def _outcome(film: FetchedFilm) -> Status:
+def _page_says(page: FilmPage | None) -> MatchedBy | None:
+    """By what the page names a TMDB title, which it also does where TMDB is not asked."""
+    if page is None or page.tmdb_id is None:
+        return None
+    return "page" if page.is_tmdb_linked else "attributes"
+
+
+def _outcome(film: FetchedFilm) -> Status | None:
+    """What the film has come to; None where nobody could be asked. A page that fails is no more than that."""
+    if film.title is not None and film.title.title is not None:
+        return "fetched"
+    if film.candidates:
+        return "ambiguous"
+    if film.is_postponed:
+        return None
     if film.error is not None:
         return "not_found" if isinstance(film.error, NotFoundError) else "failed"
-    if film.candidates is None:
-        return "fetched"
-    return "ambiguous" if film.candidates else "not_found"
+    return "fetched" if film.candidates is None else "not_found"

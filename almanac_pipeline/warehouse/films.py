@@ -11,13 +11,21 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import psycopg
 
 from almanac_pipeline.warehouse.copying import copy_rows
+from almanac_pipeline.warehouse.film_joins import STANDING, Guess, merge_films, part_film
 
 FILM_LOCK = 7_203_130
 WRITING_LOCK = 7_203_131
+SourceName = Literal["export", "api", "pages", "rss"]
+# What raw.films.field_sources calls them.
+_SAYS = {"export": "export", "api": "api", "pages": "page", "rss": "feed"}
+
+# For so long after a renaming, pages with the earlier name may still be on their way to us.
+STALE_PAGE = "1 day"
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,16 +45,19 @@ class FilmKey:
             raise ValueError("a film needs a slug, a uid or a lid")
 
 
-def resolve_films(connection: psycopg.Connection, films: Sequence[FilmKey]) -> list[int]:
+def resolve_films(
+    connection: psycopg.Connection, films: Sequence[FilmKey], source: SourceName = "pages"
+) -> list[int]:
     """The film_id of each, in their order; unknown films are created, to be enriched.
+
+    `source` is who names them so.
 
     Part of the caller's transaction, which keeps the film locks to its end. Resolve all films of a
     transaction at once, before anything else is written: whoever comes back with more may wait for
     somebody who waits for them.
     """
-    open_incoming(connection)
     fill_given(connection, films)
-    resolve_incoming(connection)
+    resolve_incoming(connection, source=source)
     return [film_id for (film_id,) in connection.execute("select film_id from incoming order by position")]
 
 
@@ -55,30 +66,47 @@ def lock_films(connection: psycopg.Connection) -> None:
     connection.execute("select pg_advisory_xact_lock(%s)", [FILM_LOCK])
 
 
-def open_incoming(connection: psycopg.Connection) -> None:
-    """Provide the empty tables `given` and `incoming` for this transaction.
+def hold_films(connection: psycopg.Connection) -> None:
+    """Let no film go away until the transaction ends; others may hold them too, and create films."""
+    connection.execute("select pg_advisory_xact_lock_shared(%s)", [FILM_LOCK])
 
-    `position` to `film_id` say which film is meant; the rest, which is for `opinions`, what is said of it.
-    """
+
+# `position` to `film_id` say which film is meant; the rest, which is for `opinions`, what is said of it.
+_GIVEN_COLUMNS = """
+    position integer not null,
+    slug text,
+    title text,
+    release_year smallint,
+    uid text,
+    lid text,
+    film_id bigint,
+    rating numeric(2, 1),
+    liked boolean,
+    favorite boolean,
+    rated_at timestamptz,
+    as_of timestamptz
+"""
+
+
+def open_given(connection: psycopg.Connection) -> None:
+    """Provide the empty table `given` for this transaction."""
     connection.execute("set local client_min_messages = warning")  # "already exists, skipping"
     connection.execute(
+        f"""
+        create temporary table if not exists given ({_GIVEN_COLUMNS}) on commit delete rows;
+        -- Of an earlier use in the caller's own transaction.
+        delete from given
         """
-        create temporary table if not exists given (
-            position integer not null,
-            slug text,
-            title text,
-            release_year smallint,
-            uid text,
-            lid text,
-            film_id bigint,
-            rating numeric(2, 1),
-            liked boolean,
-            favorite boolean,
-            rated_at timestamptz,
-            as_of timestamptz
-        ) on commit delete rows;
+    )
+
+
+def _open_incoming(connection: psycopg.Connection) -> None:
+    """Provide the empty table `incoming` for this transaction."""
+    connection.execute("set local client_min_messages = warning")
+    connection.execute(
+        f"""
         create temporary table if not exists incoming (
-            like given,
+            {_GIVEN_COLUMNS},
             is_known boolean not null,
             uid_film_id bigint,
             lid_film_id bigint,
@@ -86,8 +114,6 @@ def open_incoming(connection: psycopg.Connection) -> None:
             slug_fits boolean not null default true,
             name_film_id bigint
         ) on commit delete rows;
-        -- Of an earlier use in the caller's own transaction.
-        delete from given;
         delete from incoming
         """
     )
@@ -96,7 +122,8 @@ def open_incoming(connection: psycopg.Connection) -> None:
 def fill_given(
     connection: psycopg.Connection, films: Iterable[FilmKey], film_ids: Iterable[int] | None = None
 ) -> None:
-    """Put films into `given`; `film_ids` names those that are already known to be meant."""
+    """Put films into an empty `given`; `film_ids` names those that are already known to be meant."""
+    open_given(connection)
     keys = ((n, f.slug, f.title, f.release_year, f.uid, f.lid) for n, f in enumerate(films))
     columns = "position, slug, title, release_year, uid, lid"
     if film_ids is None:
@@ -109,12 +136,16 @@ def fill_given(
 # A slug counts only where its film has no other id that contradicts the item's: slugs are given
 # away again. The best evidence comes first.
 _FILM_BY_SLUG = "case when slug_fits then slug_film_id end"
-_FILM_BY_ID = f"coalesce(film_id, uid_film_id, lid_film_id, {_FILM_BY_SLUG})"
+_FILM_BY_IDS = f"coalesce(uid_film_id, lid_film_id, {_FILM_BY_SLUG})"
+_FILM_BY_ID = f"coalesce(film_id, {_FILM_BY_IDS})"
 _BEST_MATCH = f"coalesce({_FILM_BY_ID}, name_film_id)"
 
 
 def resolve_incoming(
-    connection: psycopg.Connection, given: str = "table given", parameters: Mapping[str, object] | None = None
+    connection: psycopg.Connection,
+    given: str = "table given",
+    parameters: Mapping[str, object] | None = None,
+    source: str = "pages",
 ) -> int:
     """Fill `incoming` with what is given and its films, and return how many films were new.
 
@@ -123,26 +154,51 @@ def resolve_incoming(
     out to be one. Writes nothing else where nothing is new. The transaction holds the film locks that
     it took to its end.
     """
+    _open_incoming(connection)
     with connection.transaction() as attempt:
-        connection.execute("select pg_advisory_xact_lock_shared(%s)", [FILM_LOCK])
+        hold_films(connection)
         if _match_known(connection, given, parameters):
             return 0
         connection.execute("select pg_advisory_xact_lock(%s)", [WRITING_LOCK])
         _match_aliases(connection)
-        if _find_twins(connection) is None:
-            return _write_films(connection)
+        if _find_wrong_guess(connection) is None and _find_twins(connection) is None:
+            return _write_films(connection, _SAYS[source])
         # Two who share a lock could never both get it alone: the savepoint gives it back first.
         raise psycopg.Rollback(attempt)
     lock_films(connection)
     _match_known(connection, given, parameters)
     _match_aliases(connection)
-    while twins := _find_twins(connection):
-        _merge_films(connection, *twins)
+    while (film_id := _find_wrong_guess(connection)) is not None:
+        part_film(connection, film_id)
         _match_aliases(connection)
-    return _write_films(connection)
+    while twins := _find_twins(connection):
+        merge_films(connection, *twins)
+        _match_aliases(connection)
+    return _write_films(connection, _SAYS[source])
 
 
-def _write_films(connection: psycopg.Connection) -> int:
+def join_same_titles(connection: psycopg.Connection) -> int:
+    """Join the film that exports name by its LID alone with the one without LID that is the same TMDB title.
+
+    Only where no third film is that title. Returns how many pairs were joined. One transaction.
+    """
+    with connection.transaction():
+        lock_films(connection)
+        _open_incoming(connection)
+        pairs = connection.execute(
+            f"""
+            select array_agg(film_id order by {STANDING.format("film_id")} desc, film_id)
+            from raw.films where tmdb_id is not null
+            group by tmdb_media_type, tmdb_id
+            having count(*) = 2 and count(lid) = 1 and count(coalesce(uid, slug)) = 1
+            """
+        ).fetchall()
+        for ((keep, drop),) in pairs:
+            merge_films(connection, keep, drop, "tmdb_id")
+    return len(pairs)
+
+
+def _write_films(connection: psycopg.Connection, said_by: str) -> int:
     """Create, rename and complete films by the rows of `incoming` that tell something new of them."""
     connection.execute(f"update incoming set film_id = {_BEST_MATCH} where film_id is null and not is_known")
     # A slug that now belongs to another film: the film that had it keeps its other ids.
@@ -160,7 +216,9 @@ def _write_films(connection: psycopg.Connection) -> int:
             insert into raw.films (slug, uid, lid, title, release_year, field_sources)
             select distinct on (coalesce(uid, lid, slug))
                 slug, uid, lid, coalesce(title, slug, lid, uid), release_year,
-                jsonb_build_object('title', case when title is null then 'slug' else 'page' end)
+                jsonb_build_object('title', case when title is null then 'slug' else %(said_by)s::text end)
+                || case when release_year is null then '{}'
+                        else jsonb_build_object('release_year', %(said_by)s::text) end
             from incoming
             where film_id is null
             order by coalesce(uid, lid, slug), position
@@ -172,9 +230,25 @@ def _write_films(connection: psycopg.Connection) -> int:
         from new
         where incoming.film_id is null
           and coalesce(incoming.uid, incoming.lid, incoming.slug) = coalesce(new.uid, new.lid, new.slug)
-        """
+        """,
+        {"said_by": said_by},
     ).rowcount
-    _refresh_known(connection)
+    _refresh_known(connection, said_by)
+    connection.execute(
+        f"""
+        update raw.films as film
+        set field_sources = case when is_guess then field_sources || '{{"lid": "name"}}'
+                                 else field_sources - 'lid' end,
+            updated_at = now()
+        from (
+            select film_id, {_FILM_BY_IDS} is null as is_guess
+            from incoming
+            where not is_known and film_id in (name_film_id, lid_film_id)
+              and ({_FILM_BY_IDS} is null or film_id in (uid_film_id, slug_film_id))
+        ) as said
+        where film.film_id = said.film_id and said.is_guess <> (film.field_sources ? 'lid')
+        """
+    )
     connection.execute(
         """
         insert into raw.film_aliases (kind, value, film_id)
@@ -193,10 +267,11 @@ def _write_films(connection: psycopg.Connection) -> int:
     return new
 
 
-def _match_known(connection: psycopg.Connection, given: str, parameters: Mapping[str, object] | None) -> bool:
-    """Fill `incoming`, with the films of rows that tell nothing new of them; True if all are such.
+def known_films(given: str) -> str:
+    """A query for the rows of the query `given`, and as `known_id` the film of which a row tells nothing new.
 
-    Most rows are. One index probe each, however many films there are: a join would read them all.
+    Most rows are such; of the others it is null. One index probe each, however many films there are:
+    a join would read them all.
     """
     probe = """
         select film_id from raw.films as film
@@ -205,20 +280,27 @@ def _match_known(connection: psycopg.Connection, given: str, parameters: Mapping
           and coalesce(film.lid = given.lid, given.lid is null)
           and (film.release_year is not null or given.release_year is null)
           and (film.field_sources ->> 'title' is distinct from 'slug' or given.title is null)
+          and (given.lid is null or given.slug is null or not film.field_sources ? 'lid')
     """
+    return f"""
+        select given.*, case when slug is not null then ({probe.format("film.slug = given.slug")})
+                             else ({probe.format("film.lid = given.lid")}) end as known_id
+        from ({given}) as given
+        offset 0 -- so that it is probed once
+    """
+
+
+def _match_known(connection: psycopg.Connection, given: str, parameters: Mapping[str, object] | None) -> bool:
+    """Fill `incoming`, with the films of rows that tell nothing new of them; True if all are such."""
     columns = "position, slug, title, release_year, uid, lid, rating, liked, favorite, rated_at, as_of"
     connection.execute(
         f"""
         insert into incoming ({columns}, film_id, is_known)
         select {columns}, coalesce(known_id, film_id), known_id is not null
-        from (
-            select given.*, case when slug is not null then ({probe.format("film.slug = given.slug")})
-                                 else ({probe.format("film.lid = given.lid")}) end as known_id
-            from ({given}) as given
-            offset 0 -- so that it is probed once
-        ) as matched
+        from ({known_films(given)}) as matched
         """,
         parameters,
+        prepare=False,  # a plan that was made for ten films would be used for 100,000
     )
     return connection.execute("select from incoming where not is_known limit 1").fetchone() is None
 
@@ -235,7 +317,8 @@ def _match_aliases(connection: psycopg.Connection) -> None:
             ),
             name_film_id = null
         where not is_known
-        """
+        """,
+        prepare=False,
     )
     connection.execute(
         """
@@ -286,6 +369,8 @@ def _match_names(connection: psycopg.Connection) -> None:
             join raw.films as other on other.film_id = found.film_id
             where coalesce((other.tmdb_media_type, other.tmdb_id)
                            = (own.tmdb_media_type, own.tmdb_id), true)
+              -- The site numbers the slugs of films of one title and year.
+              and concat_ws(' ', item.slug, own.slug, other.slug) !~ '-[0-9]{{4}}-[0-9]+( |$)'
               and case when coalesce(item.lid, own.lid) is null
                        then other.lid is not null and other.slug is null and other.uid is null
                        else other.lid is null and coalesce(item.slug, own.slug, item.uid, own.uid) is null
@@ -298,37 +383,89 @@ def _match_names(connection: psycopg.Connection) -> None:
     )
 
 
-def _find_twins(connection: psycopg.Connection) -> tuple[int, int] | None:
-    """Two films that one row shows to be the same: the one to keep, and the other."""
+def _find_wrong_guess(connection: psycopg.Connection) -> int | None:
+    """A film that was joined by a guess which a row speaks against.
+
+    It names one of its ids together with an id of another film; or it is another film of the name,
+    where the name was all.
+    """
+    row = connection.execute(
+        f"""
+        select film.film_id
+        from incoming
+        join raw.films as film on film.film_id in (uid_film_id, lid_film_id, slug_film_id)
+        where not is_known and film.field_sources ? 'lid' and coalesce(film.uid, film.slug) is not null
+          and incoming.lid is not null and coalesce(incoming.uid, incoming.slug) is not null
+          and (lid_film_id is distinct from film.film_id
+               or film.film_id not in (coalesce(uid_film_id, 0), coalesce(slug_film_id, 0)))
+        union all
+        select film.film_id
+        from (
+            select lower(btrim(title)) as name, release_year, {_FILM_BY_ID} as known_film_id
+            from incoming where not is_known
+        ) as item
+        join raw.films as film on lower(btrim(film.title)) = item.name
+             and film.release_year = item.release_year
+        where film.field_sources ->> 'lid' = 'name' and coalesce(film.uid, film.slug) is not null
+          and film.film_id is distinct from known_film_id
+        limit 1
+        """
+    ).fetchone()
+    return None if row is None else int(row[0])
+
+
+def _find_twins(connection: psycopg.Connection) -> tuple[int, int, Guess | None] | None:
+    """Two films that one row shows to be one: the one to keep, the other, and whether that is a guess."""
     return connection.execute(
         f"""
         with pair as (
-            select {_BEST_MATCH} as keep_id,
-                   unnest(array[uid_film_id, lid_film_id, {_FILM_BY_SLUG}, name_film_id]) as other_id
-            from incoming where not is_known
+            select {_BEST_MATCH} as best_id, other_id,
+                   case when other_id = name_film_id then 'name' end as guess
+            from incoming
+            cross join lateral unnest(
+                array[uid_film_id, lid_film_id, {_FILM_BY_SLUG}, name_film_id]
+            ) as other_id
+            where not is_known
         )
-        select keep_id, other_id
+        select case when other_is_better then other_id else best_id end,
+               case when other_is_better then best_id else other_id end,
+               case when best.tmdb_id is not null and guess is not null
+                         and (best.tmdb_media_type, best.tmdb_id) = (other.tmdb_media_type, other.tmdb_id)
+                    then 'tmdb_id' else guess end
         from pair
-        join raw.films as keep on keep.film_id = keep_id
+        join raw.films as best on best.film_id = best_id
         join raw.films as other on other.film_id = other_id
-        where keep_id <> other_id
-          and coalesce(keep.uid = other.uid, true) and coalesce(keep.lid = other.lid, true)
+        cross join lateral (
+            select {STANDING.format("other_id")} > {STANDING.format("best_id")} as other_is_better
+        ) as standing
+        where best_id <> other_id
+          and coalesce(best.uid = other.uid, true) and coalesce(best.lid = other.lid, true)
         limit 1
         """
     ).fetchone()
 
 
-def _refresh_known(connection: psycopg.Connection) -> None:
-    """Add ids and years that were unknown; a slug that the film never had is its new name."""
+def _refresh_known(connection: psycopg.Connection, said_by: str) -> None:
+    """Add ids and years that were unknown; a slug that the film never had is its new name.
+
+    An earlier slug is one again if an id of the film comes with it, and the present one is not so new
+    that the page may merely be older.
+    """
     connection.execute(
-        """
+        f"""
         with seen as (
             select distinct on (incoming.film_id) incoming.*, is_renamed
             from incoming
             join raw.films as film using (film_id)
             cross join lateral (
-                select incoming.slug <> coalesce(film.slug, '')
-                       and incoming.slug_film_id is distinct from incoming.film_id as is_renamed
+                select incoming.slug <> coalesce(film.slug, '') and (
+                    incoming.slug_film_id is distinct from incoming.film_id
+                    or (incoming.uid = film.uid or incoming.lid = film.lid) and not exists (
+                        select from raw.film_aliases
+                        where kind = 'slug' and value = film.slug
+                          and first_seen_at > now() - interval '{STALE_PAGE}'
+                    )
+                ) as is_renamed
             ) as naming
             where not incoming.is_known and (
                 is_renamed
@@ -347,6 +484,11 @@ def _refresh_known(connection: psycopg.Connection) -> None:
             from seen
             where sync.film_id = seen.film_id and sync.status <> 'overridden'
               and (is_renamed or sync.status in ('ambiguous', 'not_found'))
+        ), back as (
+            -- Of a slug, since when it is the film's name.
+            update raw.film_aliases as alias set first_seen_at = now()
+            from seen
+            where is_renamed and alias.film_id = seen.film_id and kind = 'slug' and value = seen.slug
         )
         update raw.films as film
         set slug = case when is_renamed then seen.slug else film.slug end,
@@ -355,151 +497,15 @@ def _refresh_known(connection: psycopg.Connection) -> None:
             release_year = coalesce(film.release_year, seen.release_year),
             title = case when is_renamed or film.field_sources ->> 'title' = 'slug'
                          then coalesce(seen.title, film.title) else film.title end,
-            field_sources = case when film.field_sources ->> 'title' = 'slug' and seen.title is not null
-                                 then film.field_sources || '{"title": "page"}'
-                                 else film.field_sources end,
+            field_sources = film.field_sources
+                || case when seen.title is not null
+                             and (is_renamed or film.field_sources ->> 'title' = 'slug')
+                        then jsonb_build_object('title', %(said_by)s::text) else '{{}}' end
+                || case when film.release_year is null and seen.release_year is not null
+                        then jsonb_build_object('release_year', %(said_by)s::text) else '{{}}' end,
             updated_at = now()
         from seen
         where film.film_id = seen.film_id
-        """
+        """,
+        {"said_by": said_by},
     )
-
-
-def _merge_films(connection: psycopg.Connection, keep: int, drop: int) -> None:
-    """Move all that hangs on the film `drop` to `keep`: they were one film under two names.
-
-    Where a member has an opinion of both, having one beats having none, because a complete reading
-    would have taken away both; of two ratings the newer stays. An event says which value gave way.
-    """
-    members = [user_id for (user_id,) in connection.execute("select raw.raters(%s)", [drop])]
-    ids = {"keep": keep, "drop": drop, "members": members}
-    for statement in (
-        """
-        with verdict as (
-            select user_id, kept.removed_at is not null as was_removed,
-                   case when takes_other then other.rating else kept.rating end as rating,
-                   case when takes_other then other.rated_at else kept.rated_at end as rated_at,
-                   case when takes_other then other.rated_at_source
-                        else kept.rated_at_source end as rated_at_source,
-                   case when takes_other then other.source else kept.source end as source,
-                   kept.liked or other.liked as liked, kept.favorite or other.favorite as favorite,
-                   kept.rating as kept_rating, kept.liked as kept_liked, kept.favorite as kept_favorite,
-                   other.rating as other_rating, other.liked as other_liked,
-                   other.favorite as other_favorite,
-                   (select max(as_of) from raw.rating_events as event
-                    where event.user_id = kept.user_id and film_id in (%(keep)s, %(drop)s)) as as_of
-            from raw.ratings as kept
-            join raw.ratings as other using (user_id)
-            left join lateral (
-                select film_id from raw.rating_events as event
-                where event.user_id = kept.user_id and film_id in (%(keep)s, %(drop)s)
-                  and new_rating is not null and new_rating is distinct from old_rating
-                order by as_of desc, raw.source_rank(event.source) desc, film_id = %(keep)s desc
-                limit 1
-            ) as newest on true
-            cross join lateral (
-                select other.rating is not null
-                       and (kept.rating is null or newest.film_id = other.film_id) as takes_other
-            ) as choice
-            where user_id = any(%(members)s) and kept.film_id = %(keep)s and other.film_id = %(drop)s
-        ), change as (
-            select *,
-                   case when kept_rating is distinct from rating then kept_rating
-                        else other_rating end as old_rating,
-                   case when kept_liked <> liked then kept_liked else other_liked end as old_liked,
-                   case when kept_favorite <> favorite then kept_favorite
-                        else other_favorite end as old_favorite
-            from verdict
-        ), told as (
-            insert into raw.rating_events
-                (user_id, film_id, kind, old_rating, new_rating, old_liked, new_liked,
-                 old_favorite, new_favorite, as_of, source)
-            select user_id, %(keep)s, case when was_removed then 'restored' else 'changed' end,
-                   old_rating, rating, old_liked, liked, old_favorite, favorite,
-                   coalesce(as_of, now()), source
-            from change
-            where (old_rating, old_liked, old_favorite) is distinct from (rating, liked, favorite)
-            order by user_id
-        )
-        update raw.ratings as kept
-        set rating = change.rating, liked = change.liked, favorite = change.favorite,
-            rated_at = change.rated_at, rated_at_source = change.rated_at_source,
-            source = change.source, updated_at = now(),
-            removed_at = case when change.rating is null and not change.liked and not change.favorite
-                              then kept.removed_at end
-        from change
-        where kept.film_id = %(keep)s and kept.user_id = change.user_id
-        """,
-        """
-        update raw.rating_events set film_id = %(keep)s
-        where film_id = %(drop)s and user_id = any(%(members)s)
-        """,
-        """
-        delete from raw.ratings as other using raw.ratings as kept
-        where other.film_id = %(drop)s and kept.film_id = %(keep)s and kept.user_id = other.user_id
-          and kept.user_id = any(%(members)s)
-        """,
-        "update raw.ratings set film_id = %(keep)s where film_id = %(drop)s and user_id = any(%(members)s)",
-        # One viewing of which two sources told, each of its own film. The nth of a day is the nth.
-        """
-        with entry as (
-            select *, row_number() over (
-                       partition by user_id, film_id, source, watched_on
-                       order by removed_at is not null, diary_entry_id
-                   ) as nth
-            from raw.diary_entries where film_id in (%(keep)s, %(drop)s) and watched_on is not null
-        ), pair as (
-            select distinct on (other.diary_entry_id)
-                   kept.diary_entry_id as kept_id, other.*
-            from entry as kept
-            join entry as other using (user_id, watched_on, nth)
-            where kept.film_id = %(keep)s and other.film_id = %(drop)s and kept.source <> other.source
-            order by other.diary_entry_id, kept.diary_entry_id
-        ), gone as (
-            delete from raw.diary_entries as entry using pair
-            where entry.diary_entry_id = pair.diary_entry_id
-        )
-        update raw.diary_entries as kept
-        set rating = coalesce(kept.rating, pair.rating), liked = coalesce(kept.liked, pair.liked),
-            rewatch = kept.rewatch or pair.rewatch, has_review = kept.has_review or pair.has_review,
-            logged_on = coalesce(kept.logged_on, pair.logged_on),
-            removed_at = case when pair.removed_at is not null then kept.removed_at end,
-            updated_at = now()
-        from pair where kept.diary_entry_id = pair.kept_id
-        """,
-        "update raw.diary_entries set film_id = %(keep)s where film_id = %(drop)s",
-        "update raw.list_entries set film_id = %(keep)s where film_id = %(drop)s",
-        """
-        delete from raw.watchlist_entries as other using raw.watchlist_entries as kept
-        where other.film_id = %(drop)s and kept.film_id = %(keep)s and kept.user_id = other.user_id
-        """,
-        "update raw.watchlist_entries set film_id = %(keep)s where film_id = %(drop)s",
-        # The slug under which the site shows the film now is taken up as its new name further on.
-        """
-        delete from raw.film_aliases
-        where film_id = %(drop)s and kind = 'slug' and value in (select slug from incoming)
-        """,
-        """
-        delete from raw.film_aliases as other using raw.film_aliases as kept
-        where other.film_id = %(drop)s and kept.film_id = %(keep)s
-          and (kept.kind, kept.value) = (other.kind, other.value)
-        """,
-        "update raw.film_aliases set film_id = %(keep)s where film_id = %(drop)s",
-        "update incoming set film_id = %(keep)s where film_id = %(drop)s",
-        # What a person said of either film holds for both.
-        """
-        select ops.choose_title(%(keep)s, other.tmdb_media_type, other.tmdb_id)
-        from raw.films as other
-        join ops.film_metadata_sync as state using (film_id)
-        join ops.film_metadata_sync as kept on kept.film_id = %(keep)s
-        where other.film_id = %(drop)s and state.status = 'overridden' and kept.status <> 'overridden'
-        """,
-        """
-        with dropped as (delete from raw.films where film_id = %(drop)s returning slug, uid, lid)
-        update raw.films as film
-        set slug = coalesce(film.slug, dropped.slug), uid = coalesce(film.uid, dropped.uid),
-            lid = coalesce(film.lid, dropped.lid), updated_at = now()
-        from dropped where film.film_id = %(keep)s
-        """,
-    ):
-        connection.execute(statement, ids)

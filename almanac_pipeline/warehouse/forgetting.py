@@ -225,6 +225,7 @@ def _erase(connection: psycopg.Connection, name: str, user_ids: list[int]) -> Fo
         )
     ]
     ended = _clean_cohorts(connection, names, user_ids, rows)
+    _clean_samples(connection, user_ids)
     if user_ids:
         _withdraw(connection, [*withdrawn, *ended], rows)
     any_name = "|".join(map(re.escape, names))
@@ -254,6 +255,27 @@ def _erase(connection: psycopg.Connection, name: str, user_ids: list[int]) -> Fo
         named_cohorts=tuple(slug for (slug,) in slugs),
         hashes_count=hashes_count,
     )
+
+
+def _clean_samples(connection: psycopg.Connection, user_ids: list[int]) -> None:
+    """Take the names out of the samples that PostgreSQL keeps of columns for its planner (pg_statistic).
+
+    Before the rows are deleted, because of an empty table the old sample would stay.
+    """
+    samples = {
+        "raw.users": "username = concat('-', user_id), renamed_to = null, lid = null",
+        "raw.user_aliases": "username = concat('-', md5(username))",
+        "intermediate.int_cohort_members": "username = ''",
+    }
+    for table, blank in samples.items():
+        # dbt makes the last one.
+        if connection.execute("select where to_regclass(%s) is not null", [table]).rowcount:
+            identifier = Identifier(*table.split("."))
+            connection.execute(
+                SQL("update {} set {} where user_id = any(%s)").format(identifier, SQL(blank)), [user_ids]
+            )
+            connection.execute(SQL("analyze {}").format(identifier))
+    connection.execute("analyze raw.cohorts")
 
 
 def _names(connection: psycopg.Connection, name: str, user_ids: list[int]) -> list[str]:

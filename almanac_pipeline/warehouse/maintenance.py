@@ -14,7 +14,9 @@ from psycopg.rows import class_row
 
 from almanac_pipeline.sources.records import MediaType
 
-# A little more than from one monthly maintenance to the next.
+# From one monthly maintenance to the next, and an hour or two more.
+NEXT_RUN_DAYS = 32
+# What ends within these days is asked for again: more than until the next maintenance.
 ENDS_SOON_DAYS = 40
 
 # Answers about films whose title is settled; of the others the queue takes care.
@@ -118,6 +120,12 @@ def stale_titles(connection: psycopg.Connection) -> list[StaleTitle]:
         ).fetchall()
 
 
-def purge_expired(connection: psycopg.Connection) -> int:
-    """Delete the answers that TMDB's terms no longer let us keep; returns how many."""
-    return connection.execute("delete from raw.tmdb_payloads where expires_at <= now()").rowcount
+def purge_ending(connection: psycopg.Connection) -> int:
+    """Delete the answers that TMDB's terms end before the next maintenance could; returns how many.
+
+    Those that were to be kept have been asked for again before.
+    """
+    return connection.execute(
+        "delete from raw.tmdb_payloads where expires_at <= now() + make_interval(days => %s)",
+        [NEXT_RUN_DAYS],
+    ).rowcount

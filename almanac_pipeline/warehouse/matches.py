@@ -21,7 +21,7 @@ from almanac_pipeline.sources.records import MediaType
 from almanac_pipeline.tmdb.matching import Candidate
 from almanac_pipeline.warehouse.films import lock_films
 
-MatchedBy = Literal["page", "feed", "imdb", "search", "person"]
+MatchedBy = Literal["page", "feed", "attributes", "imdb", "search", "person"]
 Status = Literal["pending", "fetched", "ambiguous", "not_found", "failed", "overridden"]
 
 
@@ -182,6 +182,13 @@ def forget_other_titles(connection: psycopg.Connection, titles: Mapping[int, tup
         where (film.tmdb_media_type, film.tmdb_id) <> (now.media_type, now.tmdb_id)
         """,
         columns,
+    )
+
+
+def forget_titles(connection: psycopg.Connection, film_ids: Sequence[int]) -> None:
+    """Take back what TMDB said of those films, because it has dropped their titles."""
+    connection.execute(
+        "select ops.forget_title(film_id) from unnest(%s::bigint[]) as film_id", [list(film_ids)]
     )
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, datetime
 
 import psycopg
 from psycopg.rows import class_row
@@ -343,6 +343,17 @@ def _mark_deleted(connection: psycopg.Connection, user_id: int) -> bool:
         [user_id],
     )
     return marked.rowcount > 0
+
+
+def unmark_deleted(connection: psycopg.Connection, user_ids: Sequence[int], since: datetime) -> None:
+    """Take back what was said of these since then: that they are gone."""
+    connection.execute(
+        """
+        update raw.users set status = 'active', updated_at = now()
+        where user_id = any(%s) and status = 'deleted' and updated_at >= %s
+        """,
+        [list(user_ids), since],
+    )
 
 
 def mark_seen(

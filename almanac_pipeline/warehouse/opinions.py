@@ -8,11 +8,11 @@ the rules.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
-from typing import Literal
+from typing import Any, Literal
 
 import psycopg
 from psycopg.rows import class_row
@@ -21,7 +21,13 @@ from almanac_pipeline.errors import ForgottenError, ShrunkenError
 from almanac_pipeline.sources.records import FilmItem
 from almanac_pipeline.warehouse import staging
 from almanac_pipeline.warehouse.copying import copy_rows
-from almanac_pipeline.warehouse.films import FilmKey, open_incoming, resolve_incoming
+from almanac_pipeline.warehouse.films import (
+    FilmKey,
+    hold_films,
+    known_films,
+    open_given,
+    resolve_incoming,
+)
 from almanac_pipeline.warehouse.members import mark_seen
 from almanac_pipeline.warehouse.runs import resolve_failures
 from almanac_pipeline.warehouse.staging import TOTAL_TOLERANCE, GridSubject, Subject
@@ -239,20 +245,21 @@ def merge_staged(
         # A page may have been read just before something on it changed: it tells of its beginning.
         state = staging.read_state(connection, user_id, subject)
         as_of = state.pages_started_at or _now(connection)
-        open_incoming(connection)
-        new_films = resolve_incoming(
+        changes = _merge_given(
             connection,
+            user_id,
             f"""
             select page_number * {PAGE_ITEMS_LIMIT} + position as position,
                    slug, title, release_year, uid, lid, null::bigint as film_id,
                    {f"rating, {liked}" if is_rated else "null::numeric(2, 1) as rating, true as liked"},
                    null::boolean as favorite, null::timestamptz as rated_at, %(as_of)s::timestamptz as as_of
-            from ops.staged_items where user_id = %(user)s and subject = %(subject)s
+            from ops.staged_items where user_id = %(user)s and subject = '{subject}'
             """,
-            {"user": user_id, "subject": subject, "as_of": as_of},
-        )
-        changes = Changes(new_films=new_films) + _merge_incoming(
-            connection, user_id, {part} if complete else set(), as_of, source, run_id, observed=observed
+            {part} if complete else set(),
+            as_of,
+            source,
+            run_id,
+            observed=observed,
         )
         staging.discard_staged(connection, user_id, subject)
         surplus = None
@@ -286,12 +293,9 @@ def merge_favorites(
     """Merge the favourites of a member's profile, all of which are given. One transaction."""
     films = [FilmKey(item.slug, item.uid, item.lid, item.title, item.release_year) for item in items]
     with connection.transaction():
-        open_incoming(connection)
         as_of = _now(connection)
         _fill_given(connection, [Opinion(film, favorite=True) for film in films], as_of)
-        changes = Changes(new_films=resolve_incoming(connection)) + _merge_incoming(
-            connection, user_id, {"favorites"}, as_of, source, run_id
-        )
+        changes = _merge_given(connection, user_id, "table given", {"favorites"}, as_of, source, run_id)
         staging.mark_success(connection, user_id, "profile", complete=True, source=source)
         mark_seen(connection, user_id)
         resolve_failures(connection, "profile", user_id=user_id)
@@ -323,11 +327,8 @@ def merge_opinions(
     as_of = min(as_of, _now(connection))  # a clock that is ahead must not outvote what comes next
     _require_plausible(connection, user_id, said, complete_parts, as_of, source, shrink_guard_share)
     with connection.transaction():
-        open_incoming(connection)
         _fill_given(connection, said, as_of)
-        changes = Changes(new_films=resolve_incoming(connection)) + _merge_incoming(
-            connection, user_id, complete_parts, as_of, source, run_id
-        )
+        changes = _merge_given(connection, user_id, "table given", complete_parts, as_of, source, run_id)
         for part in sorted(complete_parts):
             staging.mark_success(
                 connection, user_id, _SUBJECTS[part], complete=True, read_at=as_of, known_as_of=as_of,
@@ -353,6 +354,7 @@ def _now(connection: psycopg.Connection) -> datetime:
 
 def _fill_given(connection: psycopg.Connection, said: Sequence[Opinion], as_of: datetime) -> None:
     now = _now(connection)
+    open_given(connection)
     copy_rows(
         connection,
         "given (position, slug, title, release_year, uid, lid, rating, liked, favorite, rated_at, as_of)",
@@ -410,9 +412,10 @@ def _removable(
     return [part for part in sorted(complete_parts) if (_SUBJECTS[part],) not in later]
 
 
-def _merge_incoming(
+def _merge_given(
     connection: psycopg.Connection,
     user_id: int,
+    given: str,
     complete_parts: Collection[Part],
     as_of: datetime,
     source: str,
@@ -420,36 +423,74 @@ def _merge_incoming(
     *,
     observed: bool = False,
 ) -> Changes:
-    """Merge `incoming` into the member's opinions, inside the caller's transaction."""
-    # One merge of a member at a time, and none of a member who is being forgotten.
+    """Merge what the query `given` gives of the member, inside the caller's transaction.
+
+    One statement finds the films, compares and writes. Only where something is news of a film, or
+    a film is given twice, all is taken into `incoming` first.
+    """
+    parameters = {
+        "user": user_id,
+        "as_of": as_of,
+        "source": source,
+        "run": run_id,
+        "dated_by": _DATED_BY[source],
+        "observed": observed,
+    }
+    is_feed = source == "rss"
+    with connection.transaction() as attempt:
+        hold_films(connection)
+        removable = _lock_member(connection, user_id, complete_parts, as_of, source)
+        statement = _merge_statement(removable, given=given, is_feed=is_feed)
+        is_done, *counts = _one_row(connection, statement, parameters)
+        if is_done:
+            return Changes(*counts)
+        # Who creates films waits for others who do: the savepoint gives the member back first.
+        raise psycopg.Rollback(attempt)
+    new_films = resolve_incoming(connection, given, parameters, source)
+    removable = _lock_member(connection, user_id, complete_parts, as_of, source)
+    [has_repeats] = _one_row(connection, "select count(*) > count(distinct film_id) from incoming")
+    statement = _merge_statement(removable, has_repeats=has_repeats, is_feed=is_feed)
+    _, *counts = _one_row(connection, statement, parameters)
+    return Changes(*counts, new_films=new_films)
+
+
+def _one_row(
+    connection: psycopg.Connection, statement: str, parameters: Mapping[str, object] | None = None
+) -> tuple[Any, ...]:
+    # Planned anew for each member: a plan that was made for ten rows would be used for 100,000.
+    row = connection.execute(statement, parameters, prepare=False).fetchone()
+    assert row is not None
+    return row
+
+
+def _lock_member(
+    connection: psycopg.Connection,
+    user_id: int,
+    complete_parts: Collection[Part],
+    as_of: datetime,
+    source: str,
+) -> list[Part]:
+    """Let nobody else merge or forget the member until the transaction ends; returns `_removable`.
+
+    Raises:
+        ForgottenError: there is no such member any more.
+    """
     member = connection.execute(
-        """
-        select (select count(*) > count(distinct film_id) from incoming)
-        from raw.users where user_id = %s for no key update
-        """,
-        [user_id],
+        "select from raw.users where user_id = %s for no key update", [user_id]
     ).fetchone()
     if member is None:
         raise ForgottenError("The member was forgotten meanwhile; nothing was stored.")
-    removable = _removable(connection, user_id, complete_parts, as_of, source)
-    counts = connection.execute(
-        _merge_statement(removable, has_repeats=member[0], is_feed=source == "rss"),
-        {
-            "user": user_id,
-            "as_of": as_of,
-            "source": source,
-            "run": run_id,
-            "dated_by": _DATED_BY[source],
-            "observed": observed,
-        },
-    ).fetchone()
-    assert counts is not None
-    added, changed, removed, restored = counts
-    return Changes(added, changed, removed, restored)
+    return _removable(connection, user_id, complete_parts, as_of, source)
 
 
-def _merge_statement(removable: Collection[Part], *, has_repeats: bool, is_feed: bool) -> str:
-    """The one statement that compares what is said with what is stored, and writes what differs."""
+def _merge_statement(
+    removable: Collection[Part], *, given: str | None = None, has_repeats: bool = False, is_feed: bool
+) -> str:
+    """The one statement that compares what is said with what is stored, and writes what differs.
+
+    What is said lies in `incoming`; or it is what the query `given` gives, and then nothing is written,
+    as the first column of the answer says, unless all of its films are known and different.
+    """
     # Which rows say something of an aspect; a complete snapshot does of every film.
     says = {aspect: f"said.{aspect} is not null" for aspect in _ASPECTS}
     if "likes_unrated" in removable:
@@ -458,8 +499,20 @@ def _merge_statement(removable: Collection[Part], *, has_repeats: bool, is_feed:
         if part in removable:
             says[aspect] = "true"
     is_different = " or ".join(f"{a} is distinct from {_or_false('old_', a)}" for a in _ASPECTS)
+    items, is_clear = "table incoming", "true"
+    if given is not None:
+        items = f"""
+            select known_id as film_id, rating, liked, favorite, rated_at, as_of
+            from ({known_films(given)}) as matched
+            order by known_id
+        """
+        is_clear = "select count(*) = count(distinct film_id) from item"
     return f"""
-        with said as (
+        with item as (
+            {items}
+        ), gate as materialized (
+            select ({is_clear}) as is_open
+        ), said as (
             {_said(has_repeats=has_repeats, is_feed=is_feed)}
         ), old as (
             select * from raw.ratings where user_id = %(user)s
@@ -470,14 +523,17 @@ def _merge_statement(removable: Collection[Part], *, has_repeats: bool, is_feed:
             select coalesce(said.film_id, old.film_id) as film_id, old.film_id is null as is_new,
                    old.removed_at is not null as was_removed,
                    old.rated_at as old_rated_at, old.rated_at_source as old_rated_at_source,
+                   old.removed_at, old.source as old_source,
                    said.rating as said_rating, said.rated_at as said_rated_at,
                    {", ".join(_sides(aspect, says[aspect]) for aspect in _ASPECTS)}
             from said
-            {"full" if removable else "left"} join old on old.film_id = said.film_id
+            -- Never by nested loops, however few rows are expected. Of what is not said nothing changes.
+            full join old on old.film_id = said.film_id
             cross join known
             offset 0
         ), change as materialized (
             select film_id, is_new, old_rating, old_liked, old_favorite, rating, liked, favorite,
+                   removed_at, old_source,
                    case when rating is distinct from old_rating
                         then case when rating is not null then
                             coalesce(said_rated_at, case when %(observed)s then %(as_of)s::timestamptz end)
@@ -497,7 +553,7 @@ def _merge_statement(removable: Collection[Part], *, has_repeats: bool, is_feed:
                 select said_rated_at is not null and rating = said_rating and rating = old_rating
                        and (old_rated_at is null or old_rated_at_source = 'observed') as is_dated_now
             ) as dating
-            where {is_different} or is_dated_now
+            where (select is_open from gate) and ({is_different} or is_dated_now)
             order by film_id
         ), inserted as (
             insert into raw.ratings
@@ -506,16 +562,18 @@ def _merge_statement(removable: Collection[Part], *, has_repeats: bool, is_feed:
                    case when rated_at is not null then rated_at_source end, %(source)s
             from change where is_new
         ), updated as (
-            update raw.ratings as stored
-            set rating = change.rating, liked = change.liked, favorite = change.favorite,
-                rated_at = change.rated_at,
-                rated_at_source = case when change.rated_at is not null then change.rated_at_source end,
-                source = case when kind is null then stored.source else %(source)s end,
-                updated_at = now(),
-                removed_at = case when kind is null then removed_at
-                                  when kind = 'removed' then now() end
-            from change
-            where not is_new and stored.user_id = %(user)s and stored.film_id = change.film_id
+            -- Each row finds its own by the key; a join with the table could be planned for too few.
+            insert into raw.ratings as stored
+                (user_id, film_id, rating, liked, favorite, rated_at, rated_at_source, source, removed_at)
+            select %(user)s, film_id, rating, liked, favorite, rated_at,
+                   case when rated_at is not null then rated_at_source end,
+                   case when kind is null then old_source else %(source)s end,
+                   case when kind is null then removed_at when kind = 'removed' then now() end
+            from change where not is_new
+            on conflict (user_id, film_id) do update
+            set rating = excluded.rating, liked = excluded.liked, favorite = excluded.favorite,
+                rated_at = excluded.rated_at, rated_at_source = excluded.rated_at_source,
+                source = excluded.source, updated_at = now(), removed_at = excluded.removed_at
         ), told as (
             insert into raw.rating_events
                 (user_id, film_id, kind, old_rating, new_rating, old_liked, new_liked,
@@ -524,14 +582,15 @@ def _merge_statement(removable: Collection[Part], *, has_repeats: bool, is_feed:
                    old_favorite, favorite, as_of, %(source)s, %(run)s
             from change where kind is not null
         )
-        select count(*) filter (where kind = 'added'), count(*) filter (where kind = 'changed'),
+        select (select is_open from gate),
+               count(*) filter (where kind = 'added'), count(*) filter (where kind = 'changed'),
                count(*) filter (where kind = 'removed'), count(*) filter (where kind = 'restored')
         from change
     """
 
 
 def _said(*, has_repeats: bool, is_feed: bool) -> str:
-    """One row per film of `incoming`: each aspect as the newest item has it that speaks of it."""
+    """One row per film of `item`: each aspect as the newest item has it that speaks of it."""
     if not has_repeats:
         values = {"rating": "rating", "rated_at": "rated_at", "liked": "liked", "favorite": "favorite"}
         moments = dict.fromkeys(_ASPECTS, "as_of")
@@ -545,9 +604,7 @@ def _said(*, has_repeats: bool, is_feed: bool) -> str:
         values["liked"] = f"nullif({values['liked']}, false)"
     columns = [f"{value} as {name}" for name, value in values.items()]
     columns += [f"{value} as {aspect}_as_of" for aspect, value in moments.items()]
-    return f"select film_id, {', '.join(columns)} from incoming" + (
-        " group by film_id" if has_repeats else ""
-    )
+    return f"select film_id, {', '.join(columns)} from item" + (" group by film_id" if has_repeats else "")
 
 
 def _or_false(prefix: str, aspect: str) -> str:
@@ -582,12 +639,12 @@ def _sides(aspect: str, says: str) -> str:
         {as_of} as {aspect}_as_of,
         case when {says} and {said} is distinct from {old}
               and {moment} >= (known.{aspect}_as_of, coalesce(known.{aspect}_rank, 0))
-              and not exists (
+              and (old.film_id is null or not exists (
                   select from raw.rating_events as event
                   where event.user_id = old.user_id and event.film_id = old.film_id
                     and {_or_false("event.old_", aspect)} is distinct from {_or_false("event.new_", aspect)}
                     and (event.as_of, raw.source_rank(event.source)) > {moment}
-              )
+              ))
              then {said} else {old} end as {aspect}
     """
 

@@ -90,14 +90,15 @@ def enrichment_run(
 
 
 @contextmanager
-def batch(connection: psycopg.Connection, run: Run, **counts: int) -> Iterator[None]:
+def batch(connection: psycopg.Connection, run: Run, **counts: int) -> Iterator[dict[str, int]]:
     """One transaction for what the block stores and for the run's counts, which grow by `counts`.
 
-    So the counts are those of what is stored at any moment, also of a run that is killed.
+    So the counts are those of what is stored at any moment, also of a run that is killed. Yields
+    them for the block to add those that only storing tells.
     """
-    columns = SQL(", ").join(SQL("{0} = {0} + {1}").format(Identifier(n), c) for n, c in counts.items())
     with connection.transaction():
-        yield
+        yield counts
+        columns = SQL(", ").join(SQL("{0} = {0} + {1}").format(Identifier(n), c) for n, c in counts.items())
         connection.execute(
             SQL("update {} set {} where {} = %s").format(
                 Identifier("ops", f"{run.kind}_runs"), columns, Identifier(f"{run.kind}_run_id")
@@ -150,7 +151,8 @@ def _run(
         finally:
             connection.execute(
                 SQL(
-                    "update {} set status = %s, finished_at = now(), error_sample = %s, {} where {} = %s"
+                    "update {} set status = %s, finished_at = now(),"
+                    " error_sample = coalesce(%s, error_sample), {} where {} = %s"
                 ).format(
                     table,
                     SQL(", ").join(SQL("{} = %s").format(Identifier(name)) for name in _COUNTS[kind]),
@@ -206,7 +208,7 @@ def record_failure(
     user_id: int | None = None,
     film_id: int | None = None,
 ) -> None:
-    """Keep what went wrong with one member or film, for people to look at."""
+    """Keep what went wrong with one member or film, for people to look at; the first is the run's sample."""
     connection.execute(
         SQL(
             # The film may just have been merged into another one, and the member been forgotten.
@@ -215,6 +217,12 @@ def record_failure(
             " (select film_id from raw.films where film_id = %s), %s, %s, %s)"
         ).format(Identifier(f"{run.kind}_run_id")),
         [run.run_id, user_id, film_id, page_kind, type(error).__name__, str(error)],
+    )
+    connection.execute(
+        SQL("update {} set error_sample = %s where {} = %s and error_sample is null").format(
+            Identifier("ops", f"{run.kind}_runs"), Identifier(f"{run.kind}_run_id")
+        ),
+        [str(error), run.run_id],
     )
     _alert_about_layout(connection, page_kind, error)
 

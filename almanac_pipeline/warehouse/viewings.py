@@ -90,9 +90,9 @@ def merge_diary(
         if complete:
             stored = _count(connection, "raw.diary_entries", user_id)
             _require_not_shrunken("diary", len(by_key), stored, shrink_guard_share)
-        _fill_incoming(connection, list(by_key.values()))
+        _fill_incoming(connection, list(by_key.values()), source)
         _match_entries(connection, user_id, source)
-        changed, restored = _update_entries(connection, user_id)
+        changed, restored = _update_entries(connection, user_id, source)
         removed = 0
         if complete:
             removed = connection.execute(
@@ -130,7 +130,7 @@ def merge_watchlist(
     with connection.transaction():
         if _is_outdated(connection, user_id, "watchlist", as_of):
             return Changes()
-        film_ids = resolve_films(connection, [entry.film for entry in entries])
+        film_ids = resolve_films(connection, [entry.film for entry in entries], source)
         wanted = {
             film_id: entry.added_on for film_id, entry in sorted(zip(film_ids, entries, strict=True), key=_id)
         }
@@ -202,7 +202,9 @@ def merge_lists(
             stored = _count(connection, "raw.lists", user_id)
             _require_not_shrunken("lists", len(by_key), stored, shrink_guard_share)
         film_ids = iter(
-            resolve_films(connection, [film for film_list in by_key.values() for film in film_list.films])
+            resolve_films(
+                connection, [film for film_list in by_key.values() for film in film_list.films], source
+            )
         )
         known_films: dict[str, list[int]] = {}
         gone_before: set[str] = set()
@@ -412,10 +414,10 @@ def _mark_read(
     )
 
 
-def _fill_incoming(connection: psycopg.Connection, entries: Sequence[DiaryEntry]) -> None:
+def _fill_incoming(connection: psycopg.Connection, entries: Sequence[DiaryEntry], source: SourceName) -> None:
     """Put the entries into `incoming_entries`, with their films looked up."""
     named = [entry.film for entry in entries if entry.film is not None]
-    film_ids = iter(resolve_films(connection, named))
+    film_ids = iter(resolve_films(connection, named, source))
     connection.execute("set local client_min_messages = warning")  # "already exists, skipping"
     connection.execute(
         """
@@ -495,24 +497,28 @@ def _match_entries(connection: psycopg.Connection, user_id: int, source: SourceN
         )
 
 
-def _update_entries(connection: psycopg.Connection, user_id: int) -> tuple[int, int]:
+def _update_entries(connection: psycopg.Connection, user_id: int, source: SourceName) -> tuple[int, int]:
     """Bring the stored rows up to date; how many changed, and how many came back."""
     row = connection.execute(
         """
         with said as (
             select stored.diary_entry_id,
-                   -- A film known by its id stays; so does any film that this source cannot tell.
-                   case when item.film_id is null or (stored.film_match = 'id' and stored.film_id is not null)
-                        then coalesce(stored.film_id, item.film_id) else item.film_id end as film_id,
-                   case when (item.film_id is null and stored.film_id is not null)
-                             or (stored.film_match = 'id' and stored.film_id is not null)
-                        then stored.film_match else item.film_match end as film_match,
+                   case when stays then stored.film_id else item.film_id end as film_id,
+                   case when stays then stored.film_match else item.film_match end as film_match,
                    item.film_title, item.film_year,
                    coalesce(item.watched_on, stored.watched_on) as watched_on,
                    coalesce(item.logged_on, stored.logged_on) as logged_on,
                    item.rating, coalesce(item.liked, stored.liked) as liked, item.rewatch, item.has_review
             from incoming_entries as item
             join raw.diary_entries as stored using (diary_entry_id)
+            cross join lateral (
+                -- A film that this source cannot tell stays; so does one that another source, or this
+                -- one better than now, has named by its id.
+                select stored.film_id is not null and (
+                    item.film_id is null
+                    or stored.film_match = 'id' and (stored.source <> %s or item.film_match <> 'id')
+                ) as stays
+            ) as film
             where stored.user_id = %s
         ), written as (
             update raw.diary_entries as stored
@@ -534,7 +540,7 @@ def _update_entries(connection: psycopg.Connection, user_id: int) -> tuple[int, 
                count(*) filter (where before.removed_at is not null)
         from written join raw.diary_entries as before using (diary_entry_id)
         """,
-        [user_id],
+        [source, user_id],
     ).fetchone()
     assert row is not None
     return int(row[0]), int(row[1])

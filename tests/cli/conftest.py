@@ -13,8 +13,8 @@ import pytest
 
 from almanac_pipeline.cli import main
 from almanac_pipeline.settings import Settings, get_settings
-from almanac_pipeline.warehouse import dbt, publications
-from tests.conftest import drop_database, with_database
+from almanac_pipeline.warehouse import publications
+from tests.conftest import drop_database, new_database, with_database
 from tests.dbt.world import Warehouse
 
 
@@ -68,23 +68,29 @@ def almanac(
 
 
 @pytest.fixture
+def database_url(server_url: str, ready_template: str) -> Iterator[str]:
+    """The URL of an empty database with all tables that only this test uses."""
+    with new_database(server_url, ready_template) as url:
+        yield url
+
+
+@pytest.fixture
 def empty(database_url: str, almanac: Almanac, monkeypatch: pytest.MonkeyPatch) -> str:
-    """A migrated database without a cohort, which the command uses."""
+    """The same, without a cohort, which the command uses."""
     monkeypatch.setenv("ALMANAC_DATABASE_URL", database_url)
     return database_url
 
 
 @pytest.fixture(scope="session")
 def published_template(
-    server_url: str, template_database: str, tmp_path_factory: pytest.TempPathFactory
+    server_url: str, ready_template: str, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[str]:
     """The name of a database with the cohort `friends` (ann, bob, cat; four films) published."""
     settings = Settings(_env_file=None, home=tmp_path_factory.mktemp("home"))  # type: ignore[call-arg]
     name = f"template_{uuid.uuid4().hex[:12]}"
     with psycopg.connect(server_url, autocommit=True) as connection:
-        connection.execute(f"create database {name} template {template_database}")
+        connection.execute(f"create database {name} template {ready_template}")
     url = with_database(server_url, name)
-    dbt.bootstrap(url, settings=settings)
     with psycopg.connect(url, autocommit=True) as connection:
         warehouse = Warehouse(url, connection, settings)
         members = [warehouse.member(username) for username in ("ann", "bob", "cat")]
@@ -110,10 +116,6 @@ def published(
     server_url: str, published_template: str, almanac: Almanac, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[str]:
     """A database like `published_template`, which the command uses."""
-    name = f"test_{uuid.uuid4().hex[:12]}"
-    with psycopg.connect(server_url, autocommit=True) as connection:
-        connection.execute(f"create database {name} template {published_template}")
-    url = with_database(server_url, name)
-    monkeypatch.setenv("ALMANAC_DATABASE_URL", url)
-    yield url
-    drop_database(server_url, name)
+    with new_database(server_url, published_template) as url:
+        monkeypatch.setenv("ALMANAC_DATABASE_URL", url)
+        yield url

@@ -10,7 +10,6 @@ import psycopg
 import pytest
 
 from almanac_pipeline.settings import Settings
-from almanac_pipeline.warehouse import dbt
 from tests.conftest import drop_database, with_database
 from tests.dbt.world import NewWarehouse, Warehouse
 
@@ -21,21 +20,11 @@ def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
 
 
 @pytest.fixture(scope="session")
-def bootstrapped_template(server_url: str, template_database: str, settings: Settings) -> Iterator[str]:
-    name = f"template_{uuid.uuid4().hex[:12]}"
-    with psycopg.connect(server_url, autocommit=True) as connection:
-        connection.execute(f"create database {name} template {template_database}")
-    assert dbt.bootstrap(with_database(server_url, name), settings=settings)
-    yield name
-    drop_database(server_url, name)
-
-
-@pytest.fixture(scope="session")
-def new_warehouse(server_url: str, bootstrapped_template: str, settings: Settings) -> NewWarehouse:
+def new_warehouse(server_url: str, ready_template: str, settings: Settings) -> NewWarehouse:
     """Makes a database that lives as long as the `with` block, like `template` or just bootstrapped."""
 
     @contextmanager
-    def make(template: str = bootstrapped_template) -> Iterator[Warehouse]:
+    def make(template: str = ready_template) -> Iterator[Warehouse]:
         name = f"test_{uuid.uuid4().hex[:12]}"
         with psycopg.connect(server_url, autocommit=True) as connection:
             connection.execute(f"create database {name} template {template}")

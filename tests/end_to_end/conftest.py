@@ -7,6 +7,7 @@ import os
 import pickle
 import uuid
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import psycopg
@@ -37,15 +38,22 @@ def once(tmp_path_factory: pytest.TempPathFactory) -> Once:
     return call
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """A test that makes a chain waits for all its commands."""
+    for item in items:
+        if item.path.parent == Path(__file__).parent:
+            item.add_marker(pytest.mark.timeout(600))
+
+
 @pytest.fixture(scope="session")
-def empty_database(server_url: str) -> Iterator[Callable[[], str]]:
-    """Creates databases with nothing in them, not even a schema."""
+def ready_database(server_url: str, ready_template: str) -> Iterator[Callable[[], str]]:
+    """Creates databases with all tables and no row. The main job begins with no database at all."""
     names: list[str] = []
 
     def create() -> str:
         names.append(f"end_to_end_{uuid.uuid4().hex[:12]}")
         with psycopg.connect(server_url, autocommit=True) as connection:
-            connection.execute(f"create database {names[-1]}")
+            connection.execute(f"create database {names[-1]} template {ready_template}")
         return with_database(server_url, names[-1])
 
     yield create

@@ -117,9 +117,9 @@ def unseen(site: SandboxServer, member: str) -> str:
 
 
 @pytest.fixture(scope="module")
-def troubles(once: Once, empty_database: Callable[[], str]) -> Troubles:
+def troubles(once: Once, ready_database: Callable[[], str]) -> Troubles:
     def make_troubles_once() -> Troubles:
-        return make_troubles(empty_database())
+        return make_troubles(ready_database())
 
     made: Troubles = once(make_troubles_once)
     return made

@@ -185,9 +185,9 @@ def histograms(home: Home) -> Counter[str]:
 
 
 @pytest.fixture(scope="module")
-def kills(once: Once, empty_database: Callable[[], str]) -> Kills:
+def kills(once: Once, ready_database: Callable[[], str]) -> Kills:
     def make_kills() -> Kills:
-        undisturbed, usual = run_undisturbed(empty_database())
+        undisturbed, usual = run_undisturbed(ready_database())
         return Kills(undisturbed, usual, *run_with_kills())
 
     made: Kills = once(make_kills)

@@ -82,18 +82,18 @@ def demonstrate(shared: Path, database_url: str, *options: str) -> Circle:
 
 
 @pytest.fixture(scope="module")
-def forty(once: Once, empty_database: Callable[[], str], shared_dir: Path) -> Circle:
+def forty(once: Once, ready_database: Callable[[], str], shared_dir: Path) -> Circle:
     def make_forty() -> Circle:
-        return demonstrate(shared_dir, empty_database(), "--members", str(len(MEMBERS)))
+        return demonstrate(shared_dir, ready_database(), "--members", str(len(MEMBERS)))
 
     made: Circle = once(make_forty)
     return made
 
 
 @pytest.fixture(scope="module")
-def odd(once: Once, empty_database: Callable[[], str], shared_dir: Path) -> Circle:
+def odd(once: Once, ready_database: Callable[[], str], shared_dir: Path) -> Circle:
     def make_odd() -> Circle:
-        return demonstrate(shared_dir, empty_database(), "--member-ids", ",".join(map(str, ODD_MEMBERS)))
+        return demonstrate(shared_dir, ready_database(), "--member-ids", ",".join(map(str, ODD_MEMBERS)))
 
     made: Circle = once(make_odd)
     return made
@@ -237,12 +237,12 @@ def test_the_odd_circle_is_ranked_by_the_book(odd: Circle, shared_dir: Path) -> 
 
 
 @pytest.fixture(scope="module")
-def heavy(once: Once, empty_database: Callable[[], str], shared_dir: Path) -> Circle:
+def heavy(once: Once, ready_database: Callable[[], str], shared_dir: Path) -> Circle:
     """Members and marts without the film pages, of which these people would need nearly five thousand."""
 
     def make_heavy() -> Circle:
         world = build_world(MovieLensWorld(str(shared_dir / MOVIELENS), member_ids=HEAVY_MEMBERS))
-        with SandboxServer(world) as site, new_home(empty_database(), **site_settings(site)) as home:
+        with SandboxServer(world) as site, new_home(ready_database(), **site_settings(site)) as home:
             migrate(home.address())
             with psycopg.connect(home.address()) as connection:
                 definition = {"kind": "following", "seed": world.seed_member}

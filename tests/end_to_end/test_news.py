@@ -89,9 +89,9 @@ def make_news(site: SandboxServer, truth: dict[str, dict[str, Any]], seed: str) 
 
 
 @pytest.fixture(scope="module")
-def history(once: Once, empty_database: Callable[[], str]) -> History:
+def history(once: Once, ready_database: Callable[[], str]) -> History:
     def make_history_once() -> History:
-        return make_history(empty_database())
+        return make_history(ready_database())
 
     made: History = once(make_history_once)
     return made

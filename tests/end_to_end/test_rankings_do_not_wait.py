@@ -15,11 +15,11 @@ WORLD = GeneratedWorld(seed=8, members=6, films=90, ratings=50)
 
 
 @pytest.fixture(scope="module")
-def build(once: Once, empty_database: Callable[[], str]) -> tuple[Outcome, Tables]:
+def build(once: Once, ready_database: Callable[[], str]) -> tuple[Outcome, Tables]:
     """A first build at a site that has lost all its film pages."""
 
     def make_build() -> tuple[Outcome, Tables]:
-        database_url = empty_database()
+        database_url = ready_database()
         with SandboxServer(build_world(WORLD)) as site, new_home(database_url, **site_settings(site)) as home:
             site.fault("status", status=404, kind="film", times=None)
             outcome = home.run("cohort", "build", "circle", "--seed", "almanac")

@@ -15,6 +15,8 @@ from almanac_pipeline.errors import (
     BlockedError,
     ConfigurationError,
     LayoutChangedError,
+    LongPauseError,
+    PermanentError,
     RetriableError,
 )
 from almanac_pipeline.flows.films import Asking, Discovery, FilmsReport, discover, enrich_films
@@ -23,7 +25,7 @@ from almanac_pipeline.flows.ratings import sync_ratings
 from almanac_pipeline.settings import Settings
 from almanac_pipeline.sources.records import FilmPage, MediaType, PersonLink
 from almanac_pipeline.tmdb.client import TmdbAnswer
-from almanac_pipeline.tmdb.titles import TmdbCountry
+from almanac_pipeline.tmdb.titles import TmdbCountry, TmdbTitle
 from almanac_pipeline.warehouse import matches
 from almanac_pipeline.warehouse.enrichment import DueFilm, FilmFields, combine, learn_tmdb_ids
 from tests.flows.conftest import Query
@@ -234,7 +236,9 @@ def test_without_a_token_the_page_is_enough_and_the_report_says_so(
 def test_a_film_that_tmdb_does_not_know_keeps_its_page(enrich: Enrich, tmdb: Tmdb, query: Query) -> None:
     del tmdb.titles["movie", 1001]
     report = enrich()
-    assert (report.fetched_count, report.tmdb_count) == (9, 8)
+    assert (report.fetched_count, report.tmdb_count, report.not_found_count) == (8, 8, 1)
+    assert match_of(query, "film-1") == ("not_found", "movie", 1001, "page")
+    assert "no title movie/1001" in one(query, SYNC_1)["last_error"]
     assert one(query, FILM_1)["runtime_minutes"] == 100
     assert one(query, "select status, payload from raw.tmdb_payloads where tmdb_id = 1001") == {
         "status": 404, "payload": None
@@ -568,6 +572,134 @@ def test_a_choice_made_while_the_film_is_read_stands(
     assert one(query, FILM_1)["overview"] == "Things happen."
 
 
+def test_tmdb_is_asked_although_the_page_fails_and_the_page_stays_due(
+    enrich: Enrich, tmdb: Tmdb, world: World, query: Query, database_url: str
+) -> None:
+    def fail(kind: str, key: str, page: int) -> None:
+        if key == "film-2":
+            raise RetriableError("503")
+
+    world.on_call = fail
+    gone = world.film_pages.pop("film-1")
+    with psycopg.connect(database_url) as connection:
+        learn_tmdb_ids(connection, {"film-1": ("movie", 1001), "film-2": ("movie", 1002)})
+    report = enrich()
+    assert (report.fetched_count, report.not_found_count, report.failures_count) == (7, 1, 1)
+    assert report.tmdb_count == 9
+    for slug, tmdb_id in (("film-1", 1001), ("film-2", 1002)):
+        assert match_of(query, slug) == ("fetched", "movie", tmdb_id, "feed")
+    assert one(query, FILM_1)["overview"] == "Things happen."
+    # The page still fails, and now TMDB has lost the title of which its page was never read.
+    lost = tmdb.titles.pop(("movie", 1002))
+    with psycopg.connect(database_url) as connection:
+        connection.execute("update raw.tmdb_payloads set fresh_until = now()")
+    assert enrich().failures_count == 1
+    assert match_of(query, "film-2") == ("fetched", "movie", 1002, "feed")
+    tmdb.titles["movie", 1002] = lost
+    enrich()
+    world.film_pages["film-1"] = gone
+    world.on_call = lambda kind, key, page: None
+    assert (enrich().due_count, tmdb.calls.total()) == (1, 0)
+    with psycopg.connect(database_url) as connection:
+        connection.execute("update ops.film_metadata_sync set next_attempt_at = now()")
+    assert enrich().fetched_count == 1
+    assert match_of(query, "film-1") == ("fetched", "movie", 1001, "page")
+
+
+def test_what_a_search_found_and_tmdb_has_dropped_is_searched_for_again(
+    enrich: Enrich, tmdb: Tmdb, world: World, query: Query, database_url: str
+) -> None:
+    def drop(tmdb_id: int) -> None:
+        del tmdb.titles["movie", tmdb_id]
+        with psycopg.connect(database_url) as connection:
+            connection.execute("update ops.film_metadata_sync set tmdb_fetched_at = null")
+            connection.execute("update raw.tmdb_payloads set fresh_until = now()")
+
+    unlinked(world, "film-1", imdb_id=None)
+    found = title(70, title="Film 1", release_date="1951-01-02", vote_count=500, external_ids={})
+    tmdb.titles["movie", 70] = found
+    enrich()
+    assert match_of(query, "film-1") == ("fetched", "movie", 70, "search")
+    tmdb.titles["movie", 71] = found | {"id": 71}
+    drop(70)
+    enrich()
+    assert match_of(query, "film-1") == ("fetched", "movie", 71, "search")
+    drop(71)
+    enrich()
+    assert match_of(query, "film-1") == ("not_found", None, None, None)
+    assert one(query, FILM_1)["overview"] is None
+    # A title that the page links is not searched for, and stays with what is known of it.
+    drop(1002)
+    enrich()
+    assert match_of(query, "film-2") == ("not_found", "movie", 1002, "page")
+    assert query("select overview from raw.films where slug = 'film-2'") == [{"overview": "Things happen."}]
+
+
+def test_that_tmdb_has_dropped_every_title_is_not_believed(
+    enrich: Enrich, tmdb: Tmdb, query: Query, database_url: str
+) -> None:
+    enrich()
+    with psycopg.connect(database_url) as connection:
+        connection.execute("update ops.film_metadata_sync set tmdb_fetched_at = null")
+        connection.execute("update raw.tmdb_payloads set fresh_until = now()")
+    known, tmdb.titles = tmdb.titles, {}
+    with pytest.raises(PermanentError, match="None of the 9 films"):
+        enrich()
+    assert query("select count(*) as n from raw.tmdb_payloads where payload is not null") == [{"n": 9}]
+    tmdb.titles = known
+    with psycopg.connect(database_url) as connection:
+        connection.execute("update ops.film_metadata_sync set next_attempt_at = now()")
+    assert enrich().cache_hits_count == 9
+    assert match_of(query, "film-1") == ("fetched", "movie", 1001, "page")
+
+
+def test_an_answer_about_another_title_is_refused(
+    enrich: Enrich, tmdb: Tmdb, query: Query, database_url: str
+) -> None:
+    enrich()
+    with psycopg.connect(database_url) as connection:
+        matches.choose(connection, matches.find_film(connection, "film-1"), "movie", 70)
+    tmdb.titles["movie", 70] = title(71)
+    assert enrich().failures_count == 1
+    assert match_of(query, "film-1") == ("overridden", "movie", 70, "person")
+    assert query("select * from raw.tmdb_payloads where tmdb_id in (70, 71)") == []
+
+
+def test_a_title_that_no_table_can_hold_fails_alone(enrich: Enrich, tmdb: Tmdb, query: Query) -> None:
+    # More than an entry of an index can hold, also when it is compressed.
+    name = "".join(f"{number:x}" for number in range(40_000, 60_000))
+    tmdb.titles["movie", 1001]["genres"] = [{"id": 1, "name": name}]
+    report = enrich()
+    assert (report.fetched_count, report.failures_count) == (8, 1)
+    assert "No table can hold" in report.failures[0]
+    assert match_of(query, "film-1") == ("failed", None, None, None)
+    [run] = query("select status, films_count, failures_count, error_sample from ops.enrichment_runs")
+    assert run == {
+        "status": "succeeded", "films_count": 8, "failures_count": 1, "error_sample": report.failures[0]
+    }  # fmt: skip
+    assert enrich().due_count == 0
+
+
+def test_a_long_pause_postpones_films_and_counts_no_attempt(
+    enrich: Enrich, tmdb: Tmdb, query: Query, database_url: str
+) -> None:
+    tmdb.error = LongPauseError("TMDB asked for a pause of another 3000 s", pause_seconds=3000)
+    report = enrich()
+    assert (report.postponed_count, report.failures_count, report.fetched_count) == (9, 0, 0)
+    assert "9 films are asked about later: TMDB asked for a pause" in report.notes[0]
+    assert query(
+        "select status, attempts, round(extract(epoch from next_attempt_at - now()) / 100)::int as rest"
+        " from ops.film_metadata_sync group by 1, 2, 3"
+    ) == [{"status": "pending", "attempts": 0, "rest": 30}]
+    assert one(query, FILM_1)["runtime_minutes"] == 100
+    assert query("select * from ops.scrape_failures") == []
+    tmdb.error = None
+    assert enrich().due_count == 0
+    with psycopg.connect(database_url) as connection:
+        connection.execute("update ops.film_metadata_sync set next_attempt_at = now()")
+    assert enrich().fetched_count == 9
+
+
 def test_a_film_read_without_a_token_is_searched_for_once_there_is_one(
     enrich: Enrich, tmdb: Tmdb, world: World, query: Query
 ) -> None:
@@ -596,6 +728,17 @@ def test_tmdb_wins_and_its_word_outlives_its_silence() -> None:
     again, sets = combine(fields, page, None)
     assert again.runtime_minutes == 123
     assert sets.credits == {}
+
+
+def test_a_year_of_tmdb_is_corrected_by_tmdb_and_one_of_the_page_is_not() -> None:
+    title = TmdbTitle(
+        "movie", 1001, "Film 1", None, None, 1960, None, None, None, (), (), None, None, None, (), (), ()
+    )
+    fields, _ = combine(FilmFields("film-1"), None, title)
+    fields, _ = combine(fields, None, replace(title, release_year=1961))
+    assert (fields.release_year, fields.field_sources["release_year"]) == (1961, "tmdb")
+    fields, _ = combine(fields, film_page(film(1)), title)
+    assert (fields.release_year, fields.field_sources["release_year"]) == (1951, "page")
 
 
 def test_a_page_that_says_less_takes_nothing_away() -> None:

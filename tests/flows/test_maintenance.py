@@ -123,7 +123,7 @@ def test_what_could_not_be_refreshed_is_asked_for_again(
     settle(maintain, site)
     film = a_film(query)
     site.change(edit_film=[{"film": film["slug"], "runtime_minutes": 77}])
-    site.fault("status", status=503, match=rf"/movie/{film['tmdb_id']}\b", times=4)
+    site.fault("status", status=503, match=rf"/movie/{film['tmdb_id']}\b", times=3)
     failed = maintain()
     assert (failed.failures_count, failed.due_count - failed.refreshed_count) == (1, 1)
     again = maintain()
@@ -167,6 +167,20 @@ def test_without_a_token_what_has_expired_is_purged_and_one_line_says_so(
     assert query("select count(*) as n from raw.tmdb_payloads where expires_at <= now()") == [{"n": 0}]
 
 
+def test_what_is_no_films_answer_any_more_goes_before_its_terms_end(
+    site: SandboxServer, database_url: str, execute: Execute, query: Query, maintain: Maintain
+) -> None:
+    settle(maintain, site)
+    execute(
+        "insert into raw.tmdb_payloads (media_type, tmdb_id, payload, status, fetched_at, expires_at)"
+        " select 'movie', 999000 + days, '{}', 200, now() - interval '140 days',"
+        " now() + make_interval(days => days)"
+        " from unnest(array[1, 31, 33]) as days"
+    )
+    assert maintain().purged_count == 2
+    assert query("select tmdb_id::int from raw.tmdb_payloads where tmdb_id > 999000") == [{"tmdb_id": 999033}]
+
+
 def test_a_refused_token_ends_the_run_but_what_has_expired_is_purged(
     site: SandboxServer, database_url: str, query: Query, execute: Execute, enriched: None
 ) -> None:
@@ -177,6 +191,6 @@ def test_a_refused_token_ends_the_run_but_what_has_expired_is_purged(
         with pytest.raises(ConfigurationError, match="ALMANAC_TMDB_TOKEN"):
             maintain_titles(database_url, settings, refused)
     assert query("select count(*) as n from raw.tmdb_payloads") == [{"n": 0}]
-    assert query("select status from ops.enrichment_runs where subject = 'maintenance'") == [
-        {"status": "failed"}
+    assert query("select status, requests_count from ops.enrichment_runs where subject = 'maintenance'") == [
+        {"status": "failed", "requests_count": 1}
     ]

@@ -107,6 +107,21 @@ def test_an_empty_or_halved_answer_ends_no_membership(
     assert report.failures_count == 1
 
 
+def test_nobody_leaves_by_pages_that_state_no_total(
+    sync: Sync, world: World, query: Query, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sync()
+    read = world.read_following
+    without_total = lambda username: (replace(page, total=None) for page in read(username))  # noqa: E731
+    monkeypatch.setattr(world, "read_following", without_total)
+    world.person("seed").following = [*world.person("seed").following[1:], "Newcomer"]
+    assert not sync().is_suspicious
+    assert members(query) == [*NAMES, "newcomer"]
+    world.person("seed").following = world.person("seed").following[:5]
+    assert sync().is_suspicious
+    assert members(query) == [*NAMES, "newcomer"]
+
+
 @pytest.mark.parametrize(("stated_offset", "is_complete"), [(1, True), (-1, True), (2, False)])
 def test_the_count_must_agree_with_the_stated_total_within_one(
     sync: Sync, world: World, query: Query, stated_offset: int, is_complete: bool

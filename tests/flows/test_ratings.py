@@ -324,6 +324,27 @@ def test_private_members_are_an_answer_and_are_not_asked_again_for_a_day(
     assert (report.failures_count, report.unchanged_count) == (1, 1)
 
 
+def test_that_most_members_are_gone_at_once_is_not_believed(
+    database_url: str, settings: Settings, world: World, query: Query
+) -> None:
+    names = [f"m{number}" for number in range(6)]
+    for name in names:
+        world.person(name).rate(film(1), 3.5)
+    with psycopg.connect(database_url) as connection:
+        create_cohort(connection, "six", "Six", {"kind": "usernames", "usernames": names})
+    sync_members(database_url, settings, world, "six")
+    sync_ratings(database_url, settings, world, "six")
+    for name in names[:5]:
+        world.people.pop(name)
+    with pytest.raises(LayoutDriftError, match="of 4 members do not exist"):
+        sync_ratings(database_url, settings, world, "six")
+    assert query("select distinct status from raw.users") == [{"status": "active"}]
+    assert query("select kind from ops.alerts where resolved_at is null") == [{"kind": "layout"}]
+    believing = settings.model_copy(update={"shrink_guard_share": 0.0})
+    assert sync_ratings(database_url, believing, world, "six").failures_count == 5
+    assert query("select count(*) as n from raw.users where status = 'deleted'") == [{"n": 5}]
+
+
 @pytest.mark.parametrize("is_gone_for_good", [False, True])
 def test_a_later_page_that_is_gone_is_a_list_that_moved_and_nobodys_end(
     sync: Sync, world: World, query: Query, ratings_of: RatingsOf, is_gone_for_good: bool

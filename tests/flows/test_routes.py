@@ -436,6 +436,39 @@ def test_totals_of_all_watched_films_do_not_excuse_a_page_that_lacks_films(
     assert query("select count(*) as n from ops.alerts where resolved_at is null") == [{"n": 0}]
 
 
+@pytest.mark.parametrize("stated", [None, 0])
+def test_an_empty_first_page_is_not_believed_where_the_profile_counts_ratings(
+    database_url: str,
+    settings: Settings,
+    whole_list: WholeListWorld,
+    cohort: str,
+    ratings_of: Any,
+    stated: int | None,
+) -> None:
+    state_the_whole = whole_list.change_page
+
+    def empty(page: Any, number: int) -> Any:
+        return replace(page, items=(), total=stated, next_page=None) if page.owner == "Ada" else page
+
+    whole_list.change_page = empty
+    report = sync_ratings(database_url, settings, whole_list, cohort)
+    assert (report.failures_count, report.full_count) == (1, 1)
+    assert "no film was shown where another page states 8" in report.failures[0]
+    whole_list.change_page = state_the_whole
+    assert sync_ratings(database_url, settings, whole_list, cohort).failures_count == 0
+    assert ratings_of("ada").keys() >= {f"film-{number}" for number in range(1, 9)}
+
+
+def test_an_empty_page_of_which_nothing_tells_is_looked_at_again(
+    database_url: str, settings: Settings, world: World, cohort: str, ratings_of: Any
+) -> None:
+    world.change_page = lambda page, number: replace(page, items=(), total=None, next_page=None)
+    assert sync_ratings(database_url, settings, world, cohort).failures_count == 0
+    world.change_page = lambda page, number: page
+    sync_ratings(database_url, settings, world, cohort)
+    assert ratings_of("ada").keys() >= {f"film-{number}" for number in range(1, 9)}
+
+
 # -- several cohorts, several processes -------------------------------------------------------
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -9,9 +10,15 @@ from pathlib import Path
 import pytest
 
 from almanac_pipeline.errors import LayoutDriftError, PermanentError
-from almanac_pipeline.sources.pages.canary import MAX_CHANCE, Canary, chance_of_gap
-from almanac_pipeline.sources.pages.parsers import parse_diary, parse_film_page, parse_grid, parse_profile
-from almanac_pipeline.sources.records import FilmGrid, FilmItem
+from almanac_pipeline.sources.pages.canary import MAX_CHANCE, Canary, Watched, chance_of_gap
+from almanac_pipeline.sources.pages.parsers import (
+    parse_diary,
+    parse_film_page,
+    parse_grid,
+    parse_people,
+    parse_profile,
+)
+from almanac_pipeline.sources.records import FilmGrid, FilmItem, PeoplePage, PersonSummary
 from tests.sources.fuzz_parsers import sandbox_samples
 
 ITEM = FilmItem("glass-harbour", "Glass Harbour", 1999, "film:11", "aB1", 4.5, True)
@@ -36,7 +43,14 @@ def films(count: int, lacking: int = 0, **lack: object) -> list[FilmItem]:
 
 
 @pytest.mark.parametrize(
-    "lack", [{"title": None}, {"uid": None}, {"lid": None}, {"release_year": None}, {"rating": None}]
+    "lack",
+    [
+        {"title": None},
+        {"uid": None},
+        {"lid": None},
+        {"rating": None},
+        {"title": "Glass Harbour [1999]", "release_year": None},
+    ],
 )
 def test_one_item_of_a_page_may_lack_a_field_and_five_may_not(lack: dict[str, None]) -> None:
     Canary().check(grid(*films(72, 1, **lack)), b"")
@@ -46,9 +60,9 @@ def test_one_item_of_a_page_may_lack_a_field_and_five_may_not(lack: dict[str, No
 
 def test_a_few_gaps_on_every_page_are_noticed_over_the_run() -> None:
     canary = Canary()
-    page = grid(*films(72, 2, release_year=None))
+    page = grid(*films(72, 2, lid=None))
     canary.check(page, b"")
-    with pytest.raises(LayoutDriftError, match=r"release year on .* so far"):
+    with pytest.raises(LayoutDriftError, match=r"LID on .* so far"):
         all(canary.check(page, b"") is None for _ in range(20))
 
 
@@ -74,8 +88,27 @@ def test_a_page_of_one_film_without_an_id_is_not_taken_for_chance() -> None:
         Canary().check(grid(*films(1, 1, uid=None)), b"")
 
 
-def test_a_short_page_may_hold_one_undated_film() -> None:
-    Canary().check(grid(*films(3, 1, release_year=None)), b"")
+@pytest.mark.parametrize("undated", [1, 2, 3])
+def test_a_short_page_may_hold_undated_films_only(undated: int) -> None:
+    Canary().check(grid(*films(undated, undated, release_year=None)), b"")
+
+
+def test_a_circle_may_like_undated_films_for_years() -> None:
+    canary = Canary()
+    for _ in range(300):
+        canary.check(grid(*films(72, 3, release_year=None)), b"")
+
+
+def people(read: int, unread: int) -> PeoplePage:
+    persons = tuple(PersonSummary(f"member{number}") for number in range(read))
+    return PeoplePage("following", "ada", None, persons, None, None, unread_count=unread)
+
+
+def test_rows_of_people_that_name_nobody_are_noticed() -> None:
+    canary = Canary()
+    canary.check(people(25, 0), b"")
+    with pytest.raises(LayoutDriftError, match="member on 38 of 50 items of following pages"):
+        canary.check(people(13, 12), b"")
 
 
 @pytest.mark.parametrize("kind", ["watchlist", "list", "person"])
@@ -140,7 +173,7 @@ def test_the_page_is_kept_and_named_and_the_error_stops_more_than_one_member(tmp
 
 def test_threads_count_together() -> None:
     canary = Canary()
-    page = grid(*films(72, 1, release_year=None))
+    page = grid(*films(72, 1, lid=None))
 
     def check(_: int) -> bool:
         try:
@@ -153,18 +186,21 @@ def test_threads_count_together() -> None:
         answers = list(pool.map(check, range(200)))
     # 1.4 % missing is no chance in the long run, however the pages were spread over threads.
     assert not all(answers)
-    assert sum(canary.counts("films", "release year")) == 200 * (71 + 72)
+    assert sum(canary.counts("films", "LID")) == 200 * (71 + 72)
 
 
 def test_no_page_of_the_sandbox_in_any_era_alarms_the_canary() -> None:
-    parsers = {"film": parse_film_page, "profile": parse_profile, "diary": parse_diary}
+    parsers: dict[str, Callable[[bytes], Watched]] = {
+        "film": parse_film_page, "profile": parse_profile, "diary": parse_diary,
+        "following": parse_people, "followers": parse_people, "members": parse_people,
+    }  # fmt: skip
     canary, checked = Canary(), 0
     for sample in sandbox_samples():
         kind = sample.values["page"]
         if kind in ("films", "likes", "watchlist", "list", "person", *parsers):
-            canary.check(parsers.get(kind, parse_grid)(sample.body), sample.body)  # type: ignore[operator]
+            canary.check(parsers.get(kind, parse_grid)(sample.body), sample.body)
             checked += 1
-    assert checked == 4 * 9
+    assert checked == 4 * 11
 
 
 @pytest.mark.shared

@@ -109,6 +109,49 @@ def test_the_runtime_is_read_with_separators_and_in_the_singular(text: str, minu
     assert film_page(footer(text), schema=SCHEMA).runtime_minutes == minutes
 
 
+IMDB = '<a href="http://www.imdb.com/title/tt0166924/maindetails">IMDb</a>'
+
+
+@pytest.mark.parametrize("opening", ["<p>", '<div class="text-footer">', '<p class="facts">'])
+def test_runtime_and_links_are_found_although_their_footer_is_called_otherwise(opening: str) -> None:
+    review = '<div class="review"><a href="https://www.themoviedb.org/movie/999/">look, 5 mins</a></div>'
+    links = IMDB + '<a href="https://www.themoviedb.org/tv/91275/">TMDB</a>'
+    film = film_page(
+        f"{review}{opening} 147&nbsp;mins More at {links}", schema=SCHEMA, body='data-tmdb-type="movie"'
+    )
+    assert (film.tmdb_media_type, film.tmdb_id, film.imdb_id) == ("tv", 91275, "tt0166924")
+    assert film.runtime_minutes == 147
+
+
+@pytest.mark.parametrize(
+    "schema", [SCHEMA | {"@type": ["Movie", "Product"]}, {"@graph": [{"@type": "Person"}, SCHEMA]}]
+)
+def test_a_films_json_is_found_among_other_types_and_things(schema: object) -> None:
+    film = film_page("", schema=schema)
+    assert (film.ratings, film.poster_url) == (55858, "https://example.org/poster.jpg")
+
+
+@pytest.mark.parametrize("written", ["4.21", None, "many"])
+def test_an_average_in_quotes_is_read_and_one_that_is_no_number_is_sought_elsewhere(
+    written: str | None,
+) -> None:
+    rating = {"ratingValue": written, "ratingCount": "55858"}
+    meta = '<meta name="twitter:data2" content="4.21 out of 5">'
+    film = film_page(meta, schema=SCHEMA | {"aggregateRating": rating})
+    assert (film.average, film.ratings) == (4.21, 55858)
+
+
+def test_whole_addresses_in_links_are_as_good_as_paths() -> None:
+    site = "https://letterboxd.com"
+    film = film_page(
+        f'<h1 class="primaryname">Salt</h1><div id="tab-details"><a href="{site}/films/country/iceland/">Iceland</a>'
+        f'<a href="{site}/films/language/english/">English</a></div>'
+        f'<div id="tab-crew"><a href="{site}/director/ada-example/">Ada Example</a></div>'
+    )
+    assert (film.countries, film.languages) == (("Iceland",), ("English",))
+    assert film.directors == (PersonLink("Ada Example", "ada-example"),)
+
+
 def test_without_its_json_a_film_page_is_read_from_the_markup() -> None:
     film = film_page(
         '<h1 class="headline-1 primaryname"><span class="name">Salt</span></h1>'
@@ -218,10 +261,15 @@ def test_zero_levels_singulars_and_abbreviations_of_the_new_histogram_are_read(t
 
 
 def test_the_old_histogram_is_read_with_its_fans() -> None:
-    average = '<a class="tooltip" title="Weighted average of 4 based on 1 rating">4.0</a>'
+    average = '<a class="tooltip" title="Weighted average of 4 based on 370,000 ratings">4.0</a>'
     histogram = parse_histogram(old_histogram(average).encode())
     assert histogram is not None
-    assert (histogram.counts, histogram.average, histogram.ratings, histogram.fans) == (COUNTS, 4.0, 1, "75K")
+    assert (histogram.counts, histogram.average, histogram.ratings, histogram.fans) == (
+        COUNTS,
+        4.0,
+        370_000,
+        "75K",
+    )
 
 
 def test_a_film_below_the_threshold_has_no_average_and_no_stated_total() -> None:
@@ -249,11 +297,23 @@ def test_a_blank_body_is_a_film_without_ratings() -> None:
         new_histogram().replace("★★★★★", "★★★★"),
         "<tr class=".join(new_histogram().split("<tr class=")[:6]) + "</tbody></table></div>",
         '<div class="rating-histogram"><p>soon</p></div>',
+        old_histogram().replace(wording(99242, "★★★★★"), ""),
+        new_histogram(
+            '<a class="averagerating" title="Weighted average of 4.28 based on 800,000 ratings">4.3</a>'
+        ),
     ],
 )
 def test_a_histogram_without_ten_exact_levels_is_a_changed_layout(body: str) -> None:
     with pytest.raises(LayoutChangedError):
         parse_histogram(body.encode())
+
+
+@pytest.mark.parametrize("histogram", [new_histogram(), old_histogram()])
+def test_a_truncated_histogram_has_no_counts(histogram: str) -> None:
+    body = histogram.encode()
+    for length in range(1, len(body), 7):
+        with pytest.raises((RetriableError, WrongPageError)):
+            parse_histogram(body[:length])
 
 
 def test_a_whole_page_is_not_taken_for_a_histogram() -> None:

@@ -75,6 +75,16 @@ def test_a_row_without_a_member_is_a_changed_layout() -> None:
         parse_people(people_page('<tr><td class="table-person"><b>someone</b></td></tr>'))
 
 
+def test_rows_that_show_nobody_whom_we_know_how_to_find_are_counted() -> None:
+    changed = person_row("eve").replace("person-summary", "person-x").replace("table-person", "x")
+    changed = changed.replace('class="name"', "").replace('class="avatar -a40"', "")
+    calendar = "<table class='datepicker'><tr><td>1</td></tr></table>"
+    found = parse_people(
+        people_page(person_row("bob") + changed).replace(b"<table", f"{calendar}<table".encode(), 1)
+    )
+    assert ([person.username for person in found.people], found.unread_count) == (["bob"], 1)
+
+
 def test_announced_people_that_cannot_be_read_are_a_changed_layout() -> None:
     with pytest.raises(LayoutChangedError):
         parse_people(people_page(""))

@@ -64,6 +64,21 @@ def test_an_unknown_title_is_an_answer(tmdb: TmdbClient, site: FakeSite) -> None
     assert tmdb.fetch_title("movie", 603) == TmdbAnswer(404, None, None, None)
 
 
+@pytest.mark.parametrize("body", [b"<html>Not found</html>", b'{"status_code": 7}', b"[34]"])
+def test_a_404_that_is_not_tmdbs_own_word_says_nothing_about_the_title(
+    body: bytes, tmdb: TmdbClient, site: FakeSite
+) -> None:
+    site.script(MOVIE, Answer(404, body))
+    with pytest.raises(RetriableError, match="ALMANAC_TMDB_URL"):
+        tmdb.fetch_title("movie", 603)
+
+
+def test_unchanged_is_no_answer_about_a_title_that_is_not_held(tmdb: TmdbClient, site: FakeSite) -> None:
+    site.script(MOVIE, Answer(304, headers={"ETag": 'W/"abc"'}))
+    with pytest.raises(RetriableError, match="unchanged"):
+        tmdb.fetch_title("movie", 603)
+
+
 def test_a_refused_token_names_the_setting_and_never_the_token(tmdb: TmdbClient, site: FakeSite) -> None:
     site.script(MOVIE, Answer(401, b'{"status_code": 3}'))
     with pytest.raises(ConfigurationError, match="ALMANAC_TMDB_TOKEN") as caught:
@@ -80,14 +95,16 @@ def test_a_token_that_cannot_be_sent_is_refused_at_once(token: str, client: Poli
     assert not token or token not in str(caught.value)
 
 
-@pytest.mark.parametrize("body", [b"<html></html>", b'{"id": 603, "ti', b"[]", b'"x"', b"", b"\xff{}"])
+@pytest.mark.parametrize(
+    "body", [b"<html></html>", b'{"id": 603, "ti', b"[]", b'"x"', b"", b"\xff{}", b'{"id": NaN}']
+)
 def test_what_is_not_a_json_object_is_asked_for_again_and_then_fails(
     body: bytes, tmdb: TmdbClient, site: FakeSite
 ) -> None:
     site.script(MOVIE, Answer(body=body))
     with pytest.raises(RetriableError, match="JSON"):
         tmdb.fetch_title("movie", 603)
-    assert len(site.asked) == 4
+    assert len(site.asked) == 3
 
 
 def test_a_rate_limit_is_waited_for(tmdb: TmdbClient, site: FakeSite) -> None:
@@ -178,7 +195,7 @@ def test_every_saved_exchange_does_the_right_thing(
     else:
         with pytest.raises(expected):
             tmdb.find("x")
-    assert len(site.asked) == (4 if expected is RetriableError else 1)
+    assert len(site.asked) == (3 if expected is RetriableError else 1)
 
 
 def test_the_stand_in_answers_like_the_real_one(client: PoliteClient) -> None:

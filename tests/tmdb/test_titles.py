@@ -74,6 +74,18 @@ def test_an_average_without_votes_is_unknown() -> None:
     assert movie(vote_average="7.5", vote_count=3).vote_average == 7.5
 
 
+def test_numbers_that_no_table_can_hold_are_unknown() -> None:
+    title = movie(
+        vote_count=3 * 10**9, vote_average=7.5, runtime=99_999_999_999, release_date="0001-01-01",
+        imdb_id="tt" + "1" * 3_000, credits={"cast": [person(10**30)], "crew": []},
+    )  # fmt: skip
+    assert title == movie()
+    assert movie(vote_average=100, vote_count=3).vote_average is None
+    assert movie(vote_average=10**400, vote_count=3).vote_average is None
+    found = {"id": 5, "title": "Home", "vote_count": 10**10}
+    assert parse_search(json.dumps({"results": [found]}), "movie").titles[0].vote_count is None
+
+
 def test_one_person_with_three_jobs_is_one_credit_per_role() -> None:
     jobs = ["Director", "Screenplay", "Story", "Producer", "Novel"]
     crew = [person(7, job=job) for job in jobs] + [person(8, job="Writer")]

@@ -151,6 +151,31 @@ def test_everything_of_the_person_goes_and_nothing_of_anybody_else(auto: psycopg
     assert auto.execute("select definition -> 'usernames' from raw.cohorts").fetchone() == (["nn_keep"],)
 
 
+def test_the_samples_that_the_planner_keeps_of_columns_lose_the_name(auto: psycopg.Connection) -> None:
+    user_id, _ = add(auto, "quirin", "quirinlid"), add(auto, "otto")
+    cohort(auto, "friends", {"kind": "usernames", "usernames": ["quirin", "otto"]})
+    cohort(auto, "others", {"kind": "usernames", "usernames": ["otto"]})
+    for former in ("quirin-a", "quirin-b"):
+        auto.execute("insert into raw.user_aliases (username, user_id) values (%s, %s)", [former, user_id])
+    auto.execute(
+        "create table intermediate.int_cohort_members (cohort_id bigint, user_id bigint, username text)"
+    )
+    auto.execute(
+        "insert into intermediate.int_cohort_members select 1, user_id, username from raw.users"
+        " union all select 2, user_id, username from raw.user_aliases"
+    )
+    auto.execute("analyze")
+    sampled = """
+        select distinct tablename::text from pg_stats
+        where most_common_vals::text ~ 'quirin' or histogram_bounds::text ~ 'quirin'
+    """
+    assert {table for (table,) in auto.execute(sampled)} >= {"users", "user_aliases", "int_cohort_members"}
+
+    forget(auto, "quirin")
+    assert auto.execute(sampled).fetchall() == []
+    assert auto.execute("select username from raw.users").fetchall() == [("otto",)]
+
+
 def test_a_forgotten_person_stays_out_under_every_name_and_id(auto: psycopg.Connection) -> None:
     user_id = add(auto, "nn_now", "LidX")
     auto.execute("insert into raw.user_aliases (username, user_id) values ('nn_then', %s)", [user_id])

@@ -54,6 +54,24 @@ def told(film_id: int, tmdb_id: int, matched_by: matches.MatchedBy = "search") -
     return FetchedFilm(film_id, title=answer, matched_by=matched_by)
 
 
+def test_a_feed_beats_what_the_body_of_the_page_says_and_the_pages_link_beats_the_feed(
+    connection: psycopg.Connection,
+) -> None:
+    film_id = the_film(connection)
+    store_films(connection, [FetchedFilm(film_id, page=film_page(film(1), is_tmdb_linked=False))])
+    assert (state(connection, film_id).tmdb_id, state(connection, film_id).matched_by) == (1001, "attributes")
+    assert learn_tmdb_ids(connection, {"film-1": ("tv", 9)}) == 1
+    assert (state(connection, film_id).tmdb_media_type, state(connection, film_id).matched_by) == (
+        "tv",
+        "feed",
+    )
+    store_films(connection, [FetchedFilm(film_id, page=film_page(film(1), is_tmdb_linked=False))])
+    assert (state(connection, film_id).tmdb_id, state(connection, film_id).matched_by) == (9, "feed")
+    store_films(connection, [FetchedFilm(film_id, page=film_page(film(1)))])
+    assert (state(connection, film_id).tmdb_id, state(connection, film_id).matched_by) == (1001, "page")
+    assert learn_tmdb_ids(connection, {"film-1": ("tv", 9)}) == 0
+
+
 # -- states --------------------------------------------------------------------------------------
 
 
@@ -272,7 +290,7 @@ def test_a_choice_survives_that_two_films_turn_out_to_be_one(connection: psycopg
     store_films(connection, [told(by_uid, 5)])
     matches.choose(connection, by_slug, "movie", 42)
     both = the_film(connection, FilmKey("cure-1997", "film:1", None, "Cure", 1997))
-    assert both == by_uid
+    assert both == by_slug  # whose title is surer
     found = state(connection, both)
     assert (found.status, found.tmdb_id, found.matched_by) == ("overridden", 42, "person")
     assert connection.execute("select overview from raw.films").fetchone() == (None,)

@@ -222,6 +222,15 @@ def test_what_a_complete_snapshot_lacks_is_removed_and_can_come_back(member: Mem
     assert member.thought(9) == member.stored() == {"L1": (2.0, False, False), "L2": (None, True, False)}
 
 
+def test_a_complete_snapshot_with_an_unknown_film_takes_away_no_more_than_it_lacks(member: Member) -> None:
+    """Such a snapshot is first compared in vain, with nothing that is known to be said."""
+    member.tell("export", 1, film(1, 3.0), film(2, 4.0), film(3, 5.0), complete=ALL)
+    changes = member.tell("export", 2, film(1, 3.0), film(2, 1.0), film(4, 2.0), complete=ALL)
+    assert changes == Changes(added=1, changed=1, removed=1, new_films=1)
+    assert member.ratings() == {"L1": 3.0, "L2": 1.0, "L4": 2.0}
+    assert len(member.events()) == 6
+
+
 def test_a_part_that_is_not_complete_loses_nothing(member: Member) -> None:
     member.tell("export", 1, film(1, 3.0, liked=True), film(2, favorite=True), complete=ALL)
     member.tell("export", 2, film(3, 1.0), complete={"rated"})
@@ -318,6 +327,15 @@ def test_pages_and_profile_take_part_in_the_same_order_of_sources(member: Member
         "export", 9, film(1, 3.0, liked=True, favorite=True), film(2, 2.0), complete={"rated", "favorites"}
     )
     assert member.stored() == expected
+
+
+def test_no_merge_is_done_by_the_plan_of_an_earlier_one(member: Member) -> None:
+    """A plan for five films joined 5,000 changed ones in 9 s instead of 0.2 s."""
+    for rating in range(1, 9):
+        member.tell("export", rating, film(1, rating / 2), complete=ALL)
+    kept = [sql for (sql,) in member.rows("select statement from pg_prepared_statements")]
+    assert kept, "statements are kept"
+    assert not [sql for sql in kept if "insert into raw.ratings" in sql]
 
 
 def test_a_shrunken_snapshot_deletes_nothing_and_is_marked(member: Member) -> None:

@@ -9,19 +9,23 @@ run when that share falls below what chance explains. Pure counting: no markup, 
 from __future__ import annotations
 
 import math
+import re
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from almanac_pipeline.errors import LayoutDriftError
-from almanac_pipeline.sources.records import DiaryPage, FilmGrid, FilmPage, ProfilePage
+from almanac_pipeline.sources.records import DiaryPage, FilmGrid, FilmItem, FilmPage, PeoplePage, ProfilePage
 
-Watched = FilmGrid | DiaryPage | FilmPage | ProfilePage
+Watched = FilmGrid | DiaryPage | FilmPage | ProfilePage | PeoplePage
 """The pages whose items are counted."""
 Keep = Callable[[str, bytes], object]
 """Stores a page of a kind for inspection and says where."""
 
 REQUIRED_SHARE = 0.99
+DATED_REQUIRED_SHARE = 0.9
+"""For years of films that were seen. A circle may like films that never got a date; a year that stands in
+the title unread, as `REQUIRED_SHARE` has it, is what a change of the markup looks like."""
 UNDATED_REQUIRED_SHARE = 0.5
 """For years where undated films are ordinary: a person's films (6 of 68 seen), watchlists, lists."""
 UNLINKED_REQUIRED_SHARE = 0.5
@@ -29,6 +33,10 @@ UNLINKED_REQUIRED_SHARE = 0.5
 MAX_CHANCE = 0.005
 """How unlikely a gap must be before it counts as a change. Of 72 items, one page, four may lack a field
 by chance and five may not; of one or two items, only both."""
+
+# Somebody may have rated two films, both undated, or called like a year.
+_YEARS_LEAST_SEEN = 20
+_UNREAD_YEAR = re.compile(r"[0-9]{4}\W*$|[(\[]\W*$")
 
 _DATED_KINDS = frozenset(("films", "likes", "diary"))
 _UNRATED = frozenset(("", "none"))
@@ -43,6 +51,8 @@ class _Field:
     required_share: float = REQUIRED_SHARE
     page_required_share: float = REQUIRED_SHARE
     """As `required_share` of each single page, where films that lack it may come together."""
+    least_seen: int = 1
+    """Fewer items say nothing."""
 
 
 class Canary:
@@ -66,8 +76,10 @@ class Canary:
             return
         for field in fields:
             present, seen = self._add(kind, field.name, field.present_count, item_count)
-            if _is_below(present, seen, field.required_share):
+            if seen >= field.least_seen and _is_below(present, seen, field.required_share):
                 self._stop(kind, field, present, seen, body, "so far")
+            if item_count < field.least_seen:
+                continue
             is_gone = field.page_required_share == REQUIRED_SHARE and not field.present_count
             if is_gone or _is_below(field.present_count, item_count, field.page_required_share):
                 self._stop(kind, field, field.present_count, item_count, body, "on one page")
@@ -125,6 +137,9 @@ def _observe(page: Watched) -> tuple[str, int, list[_Field]]:
                 for name, value, share in (*values, tmdb)
             ],
         )
+    if isinstance(page, PeoplePage):
+        read = len(page.people)
+        return page.page, read + page.unread_count, [_Field("member", read)]
     if isinstance(page, ProfilePage):
         kind, films = "profile", list(page.favorites)
     elif isinstance(page, DiaryPage):
@@ -138,11 +153,14 @@ def _observe(page: Watched) -> tuple[str, int, list[_Field]]:
     if isinstance(page, ProfilePage):
         return kind, len(films), fields
     if not page.is_old_markup:
-        required_share = REQUIRED_SHARE if kind in _DATED_KINDS else UNDATED_REQUIRED_SHARE
+        required_share = DATED_REQUIRED_SHARE if kind in _DATED_KINDS else UNDATED_REQUIRED_SHARE
         years = sum(film.release_year is not None for film in films)
         # Grids by release date show their undated films together, on the last page.
         page_share = UNDATED_REQUIRED_SHARE if page.next_page is not None else 0.0
-        fields.append(_Field("release year", years, required_share, page_share))
+        fields.append(_Field("release year", years, required_share, page_share, _YEARS_LEAST_SEEN))
+        unread_count = sum(_has_unread_year(film) for film in films)
+        name, read_count = "title without a year in it", len(films) - unread_count
+        fields.append(_Field(name, read_count, least_seen=_YEARS_LEAST_SEEN))
         fields.append(_Field("LID", sum(film.lid is not None for film in films)))
     if page.marked_count is not None:
         fields.append(_Field("place for rating and like", page.marked_count))
@@ -152,6 +170,10 @@ def _observe(page: Watched) -> tuple[str, int, list[_Field]]:
         if page.page == "likes" and not page.is_old_markup and page.hearted_count is not None:
             fields.append(_Field("heart", page.hearted_count))
     return kind, len(films), fields
+
+
+def _has_unread_year(film: FilmItem) -> bool:
+    return film.release_year is None and _UNREAD_YEAR.search(film.title or "") is not None
 
 
 def _shows_rated_films_only(grid: FilmGrid) -> bool:

@@ -223,8 +223,7 @@ class PagesSource:
         if owner is not None:
             _require_same_name(owner, path, response.url, getattr(page, "owner", None))
         require_page(page, kind=_RECORD_KINDS.get(page_class, page_class), path=path, owner=owner)
-        if not isinstance(page, PeoplePage):
-            self._canary.check(page, response.body)
+        self._canary.check(page, response.body)
         return page
 
     def _fetch(self, path: str, path_class: PageClass, parse: Callable[[bytes], Parsed]) -> Parsed:

@@ -10,7 +10,7 @@ import re
 from dataclasses import dataclass
 from typing import Literal
 
-from selectolax.lexbor import LexborHTMLParser, LexborNode
+from selectolax.lexbor import LexborDocumentOptions, LexborHTMLParser, LexborNode
 
 from almanac_pipeline.errors import (
     BlockedError,
@@ -59,6 +59,7 @@ _PRIVATE = re.compile(
 )
 _WHOLE_PAGE = re.compile(rb"<!doctype\s+html|<html[\s>]|<head[\s>]|<body[\s>]", re.IGNORECASE)
 _END = re.compile(rb"</html", re.IGNORECASE)
+_BLOCK_TAG = re.compile(rb"<(/?)(?:div|section|table|ul)\b", re.IGNORECASE)
 _SAVED_FROM = re.compile(rb"<!--[^>]{0,200}?(https?://(?:www\.)?letterboxd\.com/[^\s<>\"']*)", re.IGNORECASE)
 
 # First path segments that are sections of the site, so never a member.
@@ -77,6 +78,9 @@ _MEMBER_SECTIONS: dict[str, PageKind] = {
     "followers": "followers",
 }
 _PERSON_ROLES = frozenset(("actor", "director", "writer", "producer"))
+# Where a page states its total, block and element in it. Pages of likes only ever had the second.
+_HEADING_TOTAL = ("h1.section-heading", ".tooltip")
+_TAB_TOTAL = (".sub-nav", ".selected a")
 _BODY_CLASSES: tuple[tuple[str, PageKind], ...] = (
     ("crew-page", "person"),
     ("filmography-page", "person"),
@@ -117,13 +121,17 @@ class Document:
     canonical_url: str | None
     """What the page says its address is; None for a fragment."""
 
-    def page_links(self) -> tuple[int | None, int | None]:
+    def page_links(self, content: LexborNode | None = None) -> tuple[int | None, int | None]:
         """Number of the next page (None on the last one) and of the last page (None if not said).
+
+        The links most often stand right behind the `content` that is divided into pages, where looking is
+        cheap; otherwise the whole page is searched.
 
         Raises:
             LayoutChangedError: there is a next page, but its number cannot be read.
         """
-        blocks = self.tree.css(".pagination") or self.tree.css(".paginate-nextprev, .paginate-pages")
+        blocks = _following(content, "pagination") or self.tree.css(".pagination")
+        blocks = blocks or self.tree.css(".paginate-nextprev, .paginate-pages")
         link = next((found for block in blocks if (found := block.css_first("a.next")) is not None), None)
         href = link.attrs.get("href") if link is not None else None
         next_page = page_number(href) if href else None
@@ -134,7 +142,8 @@ class Document:
 
     def stated_total(self) -> int | None:
         """How many films or people the page says there are, from its heading or its selected tab."""
-        for block_selector, selector in (("h1.section-heading", ".tooltip"), (".sub-nav", ".selected a")):
+        places = (_TAB_TOTAL, _HEADING_TOTAL) if self.kind == "likes" else (_HEADING_TOTAL, _TAB_TOTAL)
+        for block_selector, selector in places:
             block = self.tree.css_first(block_selector)
             for node in block.css(selector) if block is not None else ():
                 total = read_count(tooltip(node))
@@ -156,7 +165,8 @@ def open_document(body: bytes, expected: tuple[PageKind, ...] = ()) -> Document:
         WrongPageError: no page of a known kind, or none of the expected ones.
     """
     require_text(body)
-    tree = LexborHTMLParser(body.removeprefix(b"\xef\xbb\xbf"))  # reads UTF-8, and U+FFFD for what is none
+    # Reads UTF-8, and U+FFFD for what is none. Events serve scripts, of which there are none here.
+    tree = LexborHTMLParser(body.removeprefix(b"\xef\xbb\xbf"), options=LexborDocumentOptions.WO_EVENTS)
     canonical_url = _canonical_url(tree)
     _refuse_other_answers(tree, body, canonical_url)
     if is_truncated(body):
@@ -165,6 +175,8 @@ def open_document(body: bytes, expected: tuple[PageKind, ...] = ()) -> Document:
     kind = _kind(tree, body, canonical_url, classes)
     if kind is None:
         raise WrongPageError(f"not a page of a kind that we read{_where(canonical_url)}")
+    if _is_truncated_fragment(body):
+        raise RetriableError("the part of a page is truncated: it ends within what it opened; fetch it again")
     if expected and kind not in expected:
         raise WrongPageError(f"a page of kind {kind} came where {' or '.join(expected)} was expected")
     return Document(tree, kind, _owner(tree, kind), canonical_url)
@@ -176,7 +188,7 @@ def require_text(body: bytes) -> None:
     Raises:
         RetriableError: nothing but white space, or NUL bytes, as damaged copies have them.
     """
-    if not body.strip():
+    if not body or body.isspace():  # which copies nothing, as strip() would
         raise RetriableError("the document is empty")
     if b"\x00" in body:
         raise RetriableError("the document is damaged or binary: it contains NUL bytes")
@@ -189,9 +201,30 @@ def is_truncated(body: bytes) -> bool:
     return _WHOLE_PAGE.search(body, 0, 65_536) is not None and _END.search(body) is None
 
 
+def _is_truncated_fragment(body: bytes) -> bool:
+    """Whether a part of a page ends within a tag, or before the blocks that it opened."""
+    if b"</html" in body[-1024:] or _END.search(body) is not None:
+        return False
+    is_closing = [mark == b"/" for mark in _BLOCK_TAG.findall(body)]
+    return not body.rstrip().endswith(b">") or 2 * sum(is_closing) < len(is_closing)
+
+
 def tooltip(node: LexborNode) -> str | None:
     """The text shown on hover; scripts move `title` to `data-original-title`, and leave it empty."""
     return node.attrs.get("title") or node.attrs.get("data-original-title")
+
+
+def _following(node: LexborNode | None, class_name: str) -> list[LexborNode]:
+    """The nearest elements with a class that follow in the same element, or in one around it."""
+    found: list[LexborNode] = []
+    while node is not None and not found:
+        following = node.next
+        while following is not None:
+            if following.is_element_node and class_name in (following.attrs.get("class") or "").split():
+                found.append(following)
+            following = following.next
+        node = node.parent
+    return found
 
 
 def kind_of_url(url: str | None) -> PageKind | None:

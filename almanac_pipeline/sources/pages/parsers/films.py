@@ -25,6 +25,7 @@ from almanac_pipeline.sources.pages.parsers.text import (
 )
 from almanac_pipeline.sources.records import FilmJson, FilmPage, MediaType, PersonLink
 
+_FILM_TYPES = frozenset(("Movie", "TVSeries", "TVEpisode", "CreativeWork"))
 _TMDB_LINK = re.compile(r"themoviedb\.org/(movie|tv)/([0-9]{1,15})(?![0-9])")
 _IMDB_LINK = re.compile(r"imdb\.com/title/(tt[0-9]+)")
 _SHORT_LINK = re.compile(r"^https?://boxd\.it/([0-9A-Za-z]+)/?$")
@@ -32,6 +33,7 @@ _QUOTES = "\u2018\u2019\u201c\u201d'\" "
 _RUNTIME = re.compile(r"([0-9][0-9,.\u00a0]*)\s*mins?\b")
 _HISTOGRAM_PATH = re.compile(r"/(?:rating-histogram|ratings-summary)/?(?:\?|$)")
 _YEAR = re.compile(r"^([0-9]{4})(?:-|$)")
+_DECIMAL = re.compile(r"[0-9](?:\.[0-9]+)?")
 _OUT_OF_FIVE = re.compile(r"^([0-9](?:\.[0-9]+)?) out of 5")
 
 
@@ -121,8 +123,10 @@ def _schema(tree: LexborHTMLParser) -> dict[str, Any]:
         text = node.text()
         start, end = text.find("{"), text.rfind("}")  # comments with CDATA marks stand around it
         data = read_json(text[start : end + 1]) if start >= 0 else None
-        if isinstance(data, dict) and data.get("@type") in ("Movie", "TVSeries", "TVEpisode", "CreativeWork"):
-            return cast(dict[str, Any], data)
+        graph = data.get("@graph") if isinstance(data, dict) else None
+        for thing in graph if isinstance(graph, list) else [data]:
+            if isinstance(thing, dict) and not _FILM_TYPES.isdisjoint(_strings(thing.get("@type"))):
+                return cast(dict[str, Any], thing)
     return {}
 
 
@@ -171,11 +175,9 @@ def _ids(tree: LexborHTMLParser, slug: str) -> tuple[str | None, str | None]:
 
 def _tmdb(tree: LexborHTMLParser) -> tuple[MediaType | None, int | None, bool]:
     """The title, and whether a link names it. For TV the body claims to be a movie with an empty id."""
-    for selector in ('a[data-track-action="TMDB" i]', "p.text-footer a[href]"):
-        for node in tree.css(selector):
-            match = _TMDB_LINK.search(node.attributes.get("href") or "")
-            if match:
-                return cast(MediaType, match[1]), int(match[2]), True
+    match = _own_link(tree, "TMDB", _TMDB_LINK)
+    if match:
+        return cast(MediaType, match[1]), int(match[2]), True
     attributes = tree.body.attributes if tree.body is not None else {}
     media_type, tmdb_id = attributes.get("data-tmdb-type"), int_of(attributes.get("data-tmdb-id"))
     if media_type in ("movie", "tv") and tmdb_id is not None:
@@ -184,16 +186,30 @@ def _tmdb(tree: LexborHTMLParser) -> tuple[MediaType | None, int | None, bool]:
 
 
 def _imdb_id(tree: LexborHTMLParser) -> str | None:
-    for selector in ('a[data-track-action="IMDb" i]', "p.text-footer a[href]"):
+    match = _own_link(tree, "IMDb", _IMDB_LINK)
+    return match[1] if match else None
+
+
+def _own_link(tree: LexborHTMLParser, label: str, pattern: re.Pattern[str]) -> re.Match[str] | None:
+    """The film's link to another site: the button, else one in the footer, else one that is called so.
+
+    Links in reviews and comments lead to other films, too, but are called otherwise.
+    """
+    for selector in (f'a[data-track-action="{label}" i]', ".text-footer a[href]", "a[href]"):
         for node in tree.css(selector):
-            match = _IMDB_LINK.search(node.attributes.get("href") or "")
-            if match:
-                return match[1]
+            match = pattern.search(node.attributes.get("href") or "")
+            if match and (selector != "a[href]" or node.text(strip=True).lower() == label.lower()):
+                return match
     return None
 
 
 def _runtime_minutes(tree: LexborHTMLParser) -> int | None:
-    for node in tree.css("p.text-footer"):
+    """From the footer: the element called so, or else what the buttons to other sites stand in."""
+    footers = tree.css(".text-footer")
+    if not footers:
+        buttons = tree.css('a[href*="imdb.com/title/"]') + tree.css('a[href*="themoviedb.org/"]')
+        footers = [node.parent for node in buttons if node.parent is not None]
+    for node in footers:
         match = _RUNTIME.search(ascii_digits(node.text()))
         if match:
             return read_count(match[1]) or None
@@ -203,13 +219,24 @@ def _runtime_minutes(tree: LexborHTMLParser) -> int | None:
 def _rating(tree: LexborHTMLParser, schema: dict[str, Any]) -> tuple[float | None, int | None]:
     """(average, ratings); both None for unreleased and little-rated films."""
     aggregate = schema.get("aggregateRating")
-    if isinstance(aggregate, dict):
-        value = aggregate.get("ratingValue")
-        average = float(value) if isinstance(value, (int, float)) and 0 < value <= 5 else None
-        return average, int_of(aggregate.get("ratingCount"))
-    node = tree.css_first('meta[name="twitter:data2"]')
-    match = _OUT_OF_FIVE.match((node.attributes.get("content") if node is not None else None) or "")
-    return (float(match[1]) if match else None), None
+    value, count = (
+        (aggregate.get("ratingValue"), aggregate.get("ratingCount"))
+        if isinstance(aggregate, dict)
+        else (None, None)
+    )
+    average = _average(value)
+    if average is None:
+        node = tree.css_first('meta[name="twitter:data2"]')
+        match = _OUT_OF_FIVE.match((node.attributes.get("content") if node is not None else None) or "")
+        average = float(match[1]) if match else None
+    return average, int_of(count)
+
+
+def _average(value: object) -> float | None:
+    """Stars, also where they were written as a string."""
+    if isinstance(value, str) and _DECIMAL.fullmatch(value.strip()):
+        value = float(value)
+    return float(value) if isinstance(value, (int, float)) and 0 < value <= 5 else None
 
 
 def _directors(tree: LexborHTMLParser, schema: dict[str, Any]) -> tuple[PersonLink, ...]:
@@ -227,7 +254,7 @@ def _directors(tree: LexborHTMLParser, schema: dict[str, Any]) -> tuple[PersonLi
             ".credits, .production-masthead, #featured-film-header",
         ):
             for block in tree.css(selector):
-                for node in block.css('a[href^="/director/"]'):
+                for node in block.css('a[href*="/director/"]'):
                     slug, name = _person_slug(node.attributes.get("href")), clean(node.text())
                     if slug and name:
                         links.setdefault(slug, PersonLink(name, slug))
@@ -260,8 +287,13 @@ def _overview(tree: LexborHTMLParser) -> str | None:
 
 
 def _linked(tree: LexborHTMLParser, blocks: str, prefix: str) -> tuple[str, ...]:
-    """The texts of a block's links that begin with `prefix`; a block may hold links of other kinds."""
-    return _names(node.text() for block in tree.css(blocks) for node in block.css(f'a[href^="{prefix}"]'))
+    """The texts of a block's links whose path begins with `prefix`; a block may hold links of other kinds."""
+    return _names(
+        node.text()
+        for block in tree.css(blocks)
+        for node in block.css("a[href]")
+        if f"/{'/'.join(path_segments(node.attributes.get('href')))}/".startswith(prefix)
+    )
 
 
 def _text(tree: LexborHTMLParser, selectors: str) -> str | None:

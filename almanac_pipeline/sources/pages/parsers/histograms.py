@@ -13,6 +13,10 @@ from almanac_pipeline.sources.records import Histogram
 
 Counts = tuple[int, int, int, int, int, int, int, int, int, int]
 
+MAX_UNCOUNTED_SHARE = 0.5
+"""How far the sum of the levels may be from the total that is stated beside them, which may be older. What
+is far off by less is judged where it is stored."""
+
 _ROWS = ".rating-histogram :is(li.rating-histogram-bar, table.chart tbody tr)"
 _LEVEL_IN_LINK = re.compile(r"/rated/([0-9]?)(½|%c2%bd)?/", re.IGNORECASE)
 _AFTER_COUNT = re.compile(r"[★(]|half|rating")
@@ -43,6 +47,10 @@ def histogram_of(document: Document) -> Histogram:
         if match:
             average, ratings = float(_DECIMAL_MARK.sub(".", match[1])), read_count(match[2])
             break
+    if ratings is not None and abs(sum(counts) - ratings) > MAX_UNCOUNTED_SHARE * ratings:
+        raise LayoutChangedError(
+            f"the levels of the histogram sum to {sum(counts)} where {ratings} are stated"
+        )
     return Histogram(counts=counts, average=average, ratings=ratings, fans=read_fans(tree))
 
 
@@ -100,8 +108,10 @@ def _level(row: LexborNode) -> float | None:
 def _count(row: LexborNode) -> int:
     """Ratings of a row. The wording is "4,398 ★ ratings (1%)", "1 ★ rating (4%)" or "No ★ ratings"."""
     label = _label(row)
-    if re.match(r"no\b", label, re.IGNORECASE) or not label:
+    if re.match(r"no\b", label, re.IGNORECASE):
         return 0
+    if not label and row.tag == "li" and row.css_first("a") is None:
+        return 0  # a bar without a rating is a bare bar; that the markup is whole was seen before
     count = read_count(_AFTER_COUNT.split(label)[0])  # what follows holds a percentage
     if count is None:
         raise LayoutChangedError("a level of the histogram has no exact count")

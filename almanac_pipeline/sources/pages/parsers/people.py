@@ -12,6 +12,8 @@ from almanac_pipeline.sources.pages.parsers.text import path_segments, read_coun
 from almanac_pipeline.sources.records import PeoplePage, PersonSummary
 
 PEOPLE_KINDS: tuple[PageKind, ...] = ("following", "followers", "members")
+# Calendars and the like stand on these pages, too.
+_TABLES = ":is(.member-table, .person-table, .reactions-table)"
 _PERSON = "td .person-summary, td.table-person, td a.name[href], td a.avatar[href]"
 
 
@@ -31,6 +33,11 @@ def people_of(document: Document) -> PeoplePage:
     for row in rows:
         person = _person(row)
         people.setdefault(person.username, person)
+    unread_count = sum(
+        row.css_first("td") is not None and row.css_first(_PERSON) is None
+        for table in document.tree.css(_TABLES)
+        for row in table.css("tr")
+    )
     next_page, _ = document.page_links()
     total = document.stated_total()
     if not people and (next_page is not None or (total and len(path_segments(document.canonical_url)) <= 3)):
@@ -42,6 +49,7 @@ def people_of(document: Document) -> PeoplePage:
         people=tuple(people.values()),
         next_page=next_page,
         total=total,
+        unread_count=unread_count,
     )
 
 

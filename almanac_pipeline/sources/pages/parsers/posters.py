@@ -9,8 +9,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 
-from selectolax.lexbor import LexborHTMLParser, LexborNode
+from selectolax.lexbor import LexborAttributes, LexborHTMLParser, LexborNode
 
 from almanac_pipeline.errors import LayoutChangedError
 from almanac_pipeline.sources.pages.parsers.text import (
@@ -41,6 +42,7 @@ _SLUG_ATTRIBUTES = (
 _SHELLS = ":is(li.griditem, li.posteritem, li.poster-container, li.film-detail, .film-poster)"
 _POSTER = ':is(.film-poster, [data-component-class="LazyPoster"])'
 _STARS_OF_CLASS = {f"rated-{half_star_count}": half_star_count / 2 for half_star_count in range(1, 11)}
+_STARS_OF_HALVES = {str(half_star_count): half_star_count / 2 or None for half_star_count in range(11)}
 # As pages write it; whatever is written otherwise is read as JSON.
 _PLAIN_IDENTIFIER = re.compile(
     r'\{"lid":"([0-9A-Za-z]+)","uid":"([a-z]+:[0-9]+)"(?:,"[A-Za-z]+":"[A-Za-z]*")*\}'
@@ -59,6 +61,9 @@ _RANK = ".list-number"
 _DETAIL_OPINION = ".film-detail-meta, .film-detail-content, .content-reactions-strip"
 
 
+_Attributes = LexborAttributes | dict[str, str | None]
+
+
 @dataclass(slots=True)  # not frozen, which would double the price of a thing made 72 times a page
 class Poster:
     """One film's container with the elements in it that carry its data."""
@@ -66,23 +71,26 @@ class Poster:
     container: LexborNode
     carriers: list[LexborNode]
     slug: str
+    _first: _Attributes | None = None
+    """Those of the first carrier. Looking up what is there is cheap, and what is not is dear."""
     marks: LexborNode | None = None
     """The element that holds the page owner's rating and like, given or not."""
     rank: LexborNode | None = None
     """The element with the place in a ranked list."""
-    _values: dict[str, str] | None = None
+    _all: dict[str, str | None] | None = None
+    """Those of all carriers and of the container, read at the first look in vain."""
 
     def attribute(self, *names: str) -> str | None:
         """The first of `names`, in that order, that any carrier or the container has with a value."""
-        values = self._values
+        values = self._all
         if values is None:
-            # Looking up what is there is cheap, and what is not is dear: only then all are read at once.
-            value = self.carriers[0].attrs.get(names[0]) if self.carriers else None
-            if value and not value.isspace():
-                return value
-            values = self._values = {}
-            for node in (self.container, *reversed(self.carriers)):
-                values.update({name: value for name, value in node.attributes.items() if value})
+            values = self._all = self.container.attributes
+            first = self._first if isinstance(self._first, dict) else None
+            for node in reversed(self.carriers):
+                found = first if first is not None and node is self.carriers[0] else node.attributes
+                for name, value in found.items():
+                    if value:
+                        values[name] = value
         for name in names:
             value = values.get(name)
             if value and not value.isspace():
@@ -95,11 +103,13 @@ class Poster:
 
     def ids(self) -> tuple[str | None, str | None]:
         """(uid such as "film:951277", LID) of the film, each None where the page does not say."""
-        written = self.attribute("data-postered-identifier")
+        values = self._all or self._first
+        written = values.get("data-postered-identifier") if values is not None else None
         plain = _PLAIN_IDENTIFIER.fullmatch(written) if written else None
-        if plain:
-            return plain[2], plain[1]
-        identifier = read_json(written)
+        if plain is not None:
+            lid, uid = plain.groups()
+            return uid, lid
+        identifier = read_json(self.attribute("data-postered-identifier"))
         if not isinstance(identifier, dict):
             path = read_json(self.attribute("data-resolvable-poster-path"))
             identifier = path.get("postered") if isinstance(path, dict) else None
@@ -118,10 +128,14 @@ class Poster:
 
     def title_and_year(self) -> tuple[str | None, int | None]:
         """Title and release year; old grids name no year, and undated films have none."""
-        name = self.attribute("data-item-name", "data-item-full-display-name")
+        values = self._all or self._first
+        name = values.get("data-item-name") if values is not None else None
+        if not name or name.isspace():
+            name = self.attribute("data-item-name", "data-item-full-display-name")
         if name:
             return split_title(name)
-        year = int_of(clean(self.attribute("data-film-release-year", "data-item-release-year") or ""))
+        written = self.attribute("data-film-release-year", "data-item-release-year")
+        year = int_of(clean(written)) if written else None
         name = self.attribute("data-film-name")
         if name:
             return clean(name), year
@@ -131,9 +145,13 @@ class Poster:
     def _shown_title(self) -> tuple[str | None, int | None]:
         """What the picture is labelled with, and the year that a detail view prints beside the title."""
         # Most often right inside the carrier, where looking is cheap.
-        inside = list(self.carriers[0].iter()) if self.carriers else []
-        frames = [node for node in inside if node.tag == "a" and "frame" in class_names(node)]
-        images = [node for node in inside if node.tag == "img" and node.attrs.get("alt")]
+        frames, images = [], []
+        for node in self.carriers[0].iter() if self.carriers else ():
+            tag = node.tag
+            if tag == "img" and node.attrs.get("alt"):
+                images.append(node)
+            elif tag == "a" and "frame" in class_names(node):
+                frames.append(node)
         if not images:
             frames = self.container.css("a.frame")
             images = self.container.css("img[alt]")
@@ -152,7 +170,11 @@ class Poster:
         return title or None, year
 
     def _is_detailed(self) -> bool:
-        return not _DETAIL_CLASSES.isdisjoint(class_names(self.container))
+        written = self.container.attrs.get("class") or ""
+        # Most often neither stands in it, which is seen sooner than split.
+        return ("film-detail" in written or "listitem" in written) and not _DETAIL_CLASSES.isdisjoint(
+            written.split()
+        )
 
     def opinion(self) -> tuple[float | None, bool]:
         """(rating in stars or None, liked) that the page's owner gave, from this container only.
@@ -166,8 +188,7 @@ class Poster:
         rating, liked = read_marks(marks) if marks is not None else (None, False)
         if rating is None:
             written = self.container.attrs.get("data-owner-rating")
-            half_star_count = int_of(clean(written)) if written else None
-            rating = _stars_or_raise(half_star_count) if half_star_count is not None else None
+            rating = _owner_rating(written) if written else None
         return rating, liked
 
 
@@ -182,9 +203,10 @@ def posters(tree: LexborHTMLParser, scope: str | None = None, *, has_ranks: bool
         return []
     # Each search walks the whole page: first by the one attribute of today's pages, and by all that any
     # era had only where that leaves items of a list unread.
-    found = _Items(root, root.css(_NEW_CARRIERS), is_scoped=scope is not None)
+    is_scoped = scope is not None
+    found = _Items(root, root.css(_NEW_CARRIERS), is_scoped=is_scoped, is_old=False)
     if not found.are_complete():
-        found = _Items(root, carriers_in(root), is_scoped=scope is not None)
+        found = _Items(root, carriers_in(root), is_scoped=is_scoped, is_old=True)
         if scope is None:
             found.require_none_unread()
     return found.posters(has_ranks=has_ranks)
@@ -210,42 +232,54 @@ class _Items:
     """What the carriers of a page belong to: items by container, and the lists that these stand in."""
 
     def __init__(
-        self, root: LexborHTMLParser | LexborNode, carriers: list[LexborNode], *, is_scoped: bool
+        self,
+        root: LexborHTMLParser | LexborNode,
+        carriers: list[LexborNode],
+        *,
+        is_scoped: bool,
+        is_old: bool,
     ) -> None:
         self._root = root
         self._items: dict[int, Poster] = {}
         self._lists: dict[int, _List] = {}
+        items, lists = self._items, self._lists  # this runs for every film of every page
         for node in carriers:
-            slug = _slug(node)
+            # Of pages of today few attributes are needed, and got one by one; of older ones, all are read.
+            attributes = node.attributes if is_old else node.attrs
+            slug = film_slug(attributes.get("data-item-slug")) or _slug(attributes)
             if slug is None:
                 continue
-            container, is_item = _container(node)
-            if not is_item and root.css_first(OPINION) is not None:
-                raise LayoutChangedError("a film stands in no list item, so that its rating cannot be told")
-            known = self._items.get(container.mem_id)
+            container = node.parent
+            if container is None or container.tag != "li":
+                container, is_item = _container(node)
+                if not is_item and root.css_first(OPINION) is not None:
+                    raise LayoutChangedError(
+                        "a film stands in no list item, so that its rating cannot be told"
+                    )
+            key = container.mem_id
+            known = items.get(key)
             if known is None:
-                self._add(Poster(container, [node], slug), is_scoped)
+                parent = container.parent
+                if parent is None:
+                    continue
+                found = lists.get(parent.mem_id)
+                if found is None:
+                    found = _List(parent, not is_scoped and _is_outside(container))
+                    lists[parent.mem_id] = found
+                if not found.is_outside:
+                    found.item_count += 1
+                    items[key] = Poster(container, [node], slug, attributes)
             elif known.slug == slug:
                 known.carriers.append(node)
             else:
                 raise LayoutChangedError("one item of the page holds two different films")
 
-    def _add(self, poster: Poster, is_scoped: bool) -> None:
-        parent = poster.container.parent
-        if parent is None:
-            return
-        found = self._lists.get(parent.mem_id)
-        if found is None:
-            found = _List(parent, not is_scoped and _is_outside(poster.container))
-            self._lists[parent.mem_id] = found
-        if not found.is_outside:
-            found.item_count += 1
-            self._items[poster.container.mem_id] = poster
-
     def are_complete(self) -> bool:
         """Whether something was found and no list has an item beside those that were."""
         return bool(self._items) and all(
-            found.is_outside or sum(1 for _ in found.items()) <= found.item_count
+            found.is_outside
+            or sum(1 for _ in found.element.iter()) <= found.item_count
+            or sum(1 for _ in found.items()) <= found.item_count
             for found in self._lists.values()
         )
 
@@ -259,29 +293,38 @@ class _Items:
     def posters(self, *, has_ranks: bool) -> list[Poster]:
         """The items by their films; of several with the same film the first."""
         if self._items:
-            for poster, node in self._inside(self._root.css(OPINION)):
-                poster.marks = poster.marks or node
-            for poster, node in self._inside(self._root.css(_RANK) if has_ranks else []):
-                poster.rank = poster.rank or node
-        films: dict[str, Poster] = {}
-        for poster in self._items.values():
-            films.setdefault(poster.slug, poster)
+            # The items most often stand in one list, which is far less than the page.
+            lists = [found.element for found in self._lists.values() if not found.is_outside]
+            root = lists[0] if len(lists) == 1 else self._root
+            items = self._items
+            for node in root.css(OPINION):
+                parent = node.parent
+                poster = items.get(parent.mem_id) if parent is not None else None
+                poster = poster or self._item_around(node)
+                if poster is not None and poster.marks is None:
+                    poster.marks = node
+            for node in root.css(_RANK) if has_ranks else ():
+                poster = self._item_around(node)
+                if poster is not None and poster.rank is None:
+                    poster.rank = node
+        films = {poster.slug: poster for poster in self._items.values()}
+        if len(films) < len(self._items):
+            films = {}
+            for poster in self._items.values():
+                films.setdefault(poster.slug, poster)
         return list(films.values())
 
-    def _inside(self, nodes: list[LexborNode]) -> Iterator[tuple[Poster, LexborNode]]:
-        """Each node that stands inside an item, with that item."""
-        for node in nodes:
-            ancestor = node.parent
-            while ancestor is not None:
-                poster = self._items.get(ancestor.mem_id)
-                if poster is not None:
-                    yield poster, node
-                    break
-                ancestor = ancestor.parent
+    def _item_around(self, node: LexborNode) -> Poster | None:
+        ancestor = node.parent
+        while ancestor is not None:
+            poster = self._items.get(ancestor.mem_id)
+            if poster is not None:
+                return poster
+            ancestor = ancestor.parent
+        return None
 
 
-def _slug(carrier: LexborNode) -> str | None:
-    attributes = carrier.attrs
+def _slug(attributes: _Attributes) -> str | None:
     for name in _SLUG_ATTRIBUTES:
         value = attributes.get(name)
         slug = film_slug(value) if value else None
@@ -315,17 +358,29 @@ def read_marks(marks: LexborNode) -> tuple[float | None, bool]:
     rating, liked = None, False
     nodes = list(marks.iter())
     for node in nodes:  # grows by what stands inside elements that are no marks themselves
-        names = class_names(node) if node.is_element_node else []
-        if "rating" in names:
-            if "liked" in names:
-                liked = True
-            elif rating is None:
-                rating = read_rating(node, names)
-        elif "icon-liked" in names or "liked-micro" in names:
-            liked = liked or "icon-status-off" not in names
-        elif node.first_child is not None:
-            nodes.extend(node.iter())
+        written = node.attrs.get("class") if node.is_element_node else None
+        mark = _mark(written) if written else None
+        if mark is None:
+            if node.first_child is not None:
+                nodes.extend(node.iter())
+        elif mark is True or mark is False:
+            liked = liked or mark
+        elif rating is None:
+            rating = mark or read_rating(node, class_names(node))
     return rating, liked
+
+
+@lru_cache(maxsize=256)  # there are few
+def _mark(classes: str) -> float | bool | None:
+    """What an element's classes say: stars, or 0.0 for a rating that is written elsewhere; liked or not."""
+    names = classes.split()
+    if "rating" in names:
+        if "liked" in names:
+            return True
+        return next((_STARS_OF_CLASS[name] for name in names if name in _STARS_OF_CLASS), 0.0)
+    if "icon-liked" in names or "liked-micro" in names:
+        return "icon-status-off" not in names
+    return None
 
 
 def read_rating(node: LexborNode, names: list[str]) -> float | None:
@@ -351,6 +406,18 @@ def read_rating(node: LexborNode, names: list[str]) -> float | None:
     return stars
 
 
+def _owner_rating(written: str) -> float | None:
+    """Stars of a number of half stars as an attribute has it.
+
+    Raises:
+        LayoutChangedError: it is on no scale that we know.
+    """
+    if written in _STARS_OF_HALVES:
+        return _STARS_OF_HALVES[written]
+    half_star_count = int_of(clean(written))
+    return _stars_or_raise(half_star_count) if half_star_count is not None else None
+
+
 def _stars_or_raise(half_star_count: int) -> float | None:
     try:
         return half_stars(half_star_count)
@@ -360,8 +427,6 @@ def _stars_or_raise(half_star_count: int) -> float | None:
 
 def _container(node: LexborNode) -> tuple[LexborNode, bool]:
     """(the list item around a carrier, True); (the outermost poster element, False) where there is none."""
-    if node.tag not in _ITEM_TAGS and node.parent is not None and node.parent.tag == "li":
-        return node.parent, True
     outermost = ancestor = node
     while ancestor.is_element_node:
         names = class_names(ancestor)

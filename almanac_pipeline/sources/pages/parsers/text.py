@@ -21,7 +21,6 @@ _NUMBER = re.compile(rf"[0-9](?:(?:[0-9]|{_GROUPING})*[0-9])?(?:\s?[KkMm]\b)?")
 _COUNT = re.compile(rf"[0-9]{{1,15}}|[0-9]{{1,3}}(?:{_GROUPING}[0-9]{{3}}){{1,4}}")
 _WHOLE_NUMBER = re.compile(r"[0-9]{1,15}")
 _SEPARATORS = re.compile(r"[^0-9]")
-_TRAILING_YEAR = re.compile(r"\s\(([0-9]{4})\)")
 _PAGE_NUMBER = re.compile(r"(?:/page/|[?&]page=)([0-9]{1,9})(?=[/?&#]|$)")
 _FILM_PATH = re.compile(r"(?:^|/)film/([^/?#]+)")
 _UNSTORABLE = re.compile(r"[\x00\ud800-\udfff]")
@@ -41,17 +40,23 @@ def ascii_digits(value: str) -> str:
 
 def read_count(value: str | None) -> int | None:
     """The first number of a text if it is a whole one: "1,615,704 people" is 1615704, "23.4K" is None."""
-    match = _NUMBER.search(ascii_digits(value)) if value else None
+    if not value:
+        return None
+    if value.isdecimal() and len(value) < 16:
+        return int(value)
+    match = _NUMBER.search(ascii_digits(value))
     return int(_SEPARATORS.sub("", match[0])) if match and _COUNT.fullmatch(match[0]) else None
 
 
 def split_title(name: str) -> tuple[str, int | None]:
     """A display name without its trailing year: "Birds of Prey (and more) (2020)" keeps the first bracket."""
-    name = clean(name)
-    tail = name[-7:]
-    match = _TRAILING_YEAR.fullmatch(tail if tail.isascii() else ascii_digits(tail))
-    title = name[:-7].rstrip() if match else ""
-    return (title, int(match[1])) if match and title else (name, None)
+    name = name.strip() if name.isprintable() else clean(name)
+    if name[-1:] == ")" and name[-6:-5] == "(":
+        year = name[-5:-1]
+        title = name[:-6].rstrip()
+        if year.isdecimal() and title and title != name[:-6]:
+            return title, int(year)
+    return name, None
 
 
 def read_stars(value: str) -> float | None:
@@ -93,7 +98,7 @@ def film_slug(value: str | None) -> str | None:
     """The slug in a bare slug, a path "/film/x/", a member's "/user/film/x/2/", or a whole URL."""
     if not value:
         return None
-    value = clean(value)
+    value = value.strip() if value.isprintable() else clean(value)
     if "/" not in value:
         return value or None
     match = _FILM_PATH.search(value)
