@@ -1,12 +1,12 @@
 """What numpy computes beyond places: certainty of agreement, divergence from the crowd, taste of pairs.
 
-Revision: 0006, after 0005
+Revision: 0007, after 0006
 """
 
 from alembic import op
 
-revision = "0006"
-down_revision = "0005"
+revision = "0007"
+down_revision = "0006"
 branch_labels = None
 depends_on = None
 
