@@ -7,6 +7,10 @@
     count_{{ stars | replace('.', '_') }}
 {%- endmacro %}
 
+{% macro share_column(stars) -%}
+    share_{{ stars | replace('.', '_') }}
+{%- endmacro %}
+
 {# The sum of the ten counts of a histogram, each times its half-stars (1 to 10) to some power. #}
 {% macro bucket_sum(power=0) -%}
     (

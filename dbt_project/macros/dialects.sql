@@ -41,6 +41,13 @@
 {% macro default__no_values() -%} cast('{}' as text []) {%- endmacro %}
 {% macro spark__no_values() -%} cast(array() as array<string>) {%- endmacro %}
 
+{# An array of ids without elements. #}
+{% macro no_ids() -%}
+    {{ return(adapter.dispatch('no_ids', 'cohort_almanac')()) }}
+{%- endmacro %}
+{% macro default__no_ids() -%} cast('{}' as bigint []) {%- endmacro %}
+{% macro spark__no_ids() -%} cast(array() as array<bigint>) {%- endmacro %}
+
 {# Order by bytes, whatever the database's collation. #}
 {% macro by_bytes(value) -%}
     {{ return(adapter.dispatch('by_bytes', 'cohort_almanac')(value)) }}

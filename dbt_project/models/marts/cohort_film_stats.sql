@@ -44,6 +44,8 @@ final as (
         globals.global_source,
         cohort_films.average_rating - globals.global_average as average_delta,
         circle_films.agreement,
+        (cohort_films.raters = 0 and cohort_films.watchers >= {{ var('shareable_min_members') }})
+        or cohort_films.raters >= {{ var('shareable_min_members') }} as is_shareable,
         {% for stars in half_stars() -%}
             cohort_films.{{ count_column(stars) }}{{ ',' if not loop.last }}
         {% endfor %}

@@ -41,7 +41,8 @@ final as (
         scores.rank_high,
         scores.tier,
         parameters.params,
-        parameters.computed_at
+        parameters.computed_at,
+        coalesce(film_stats.is_shareable, false) as is_shareable
     from cohorts
     inner join scores on cohorts.cohort_id = scores.cohort_id
     inner join parameters

@@ -165,7 +165,8 @@ final as (
                 and measured.raters >= thresholds.skip_min_raters
                 then 'skip it'
             else 'steady performer'
-        end as bucket
+        end as bucket,
+        measured.is_shareable
     from measured
     cross join thresholds
 )

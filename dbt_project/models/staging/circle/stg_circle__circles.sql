@@ -1,0 +1,8 @@
+select
+    cohort_id,
+    overall_mean,
+    residual_variance,
+    film_variance,
+    prior_weight,
+    film_mean
+from {{ source('circle', 'circle_parameters') }}
