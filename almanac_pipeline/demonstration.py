@@ -117,7 +117,7 @@ def run_demo(world: World, *, console: Console, started: float, serve: bool) -> 
                 world.label,
                 {"kind": "following", "seed": world.seed_member, "include_self": False},
             )
-        run_job("cohort_almanac", world.cohort, settings=settings, console=console)
+        run_job("cohort_almanac", [world.cohort], settings=settings, console=console)
         _print_result(world, database_url, console, started)
         if serve:
             _serve(services, settings, database_url, console, cleanup)
@@ -158,11 +158,12 @@ def _start_sandbox(services: Services, home: Path, world: World) -> Service:
 def _print_result(world: World, database_url: str, console: Console, started: float) -> None:
     from almanac_pipeline.cli.tables import ranking_table
     from almanac_pipeline.warehouse.connection import connect_to
-    from almanac_pipeline.warehouse.marts import cohort_overview, rankings
+    from almanac_pipeline.warehouse.marts import cohort_overview
+    from almanac_pipeline.warehouse.rankings import ranked_films
 
     with connect_to(database_url) as connection:
         console.print()
-        console.print(ranking_table(rankings(connection, world.cohort, limit=TOP)))
+        console.print(ranking_table(ranked_films(connection, world.cohort, limit=TOP)))
         console.print()
         (cohort,) = (row for row in cohort_overview(connection) if row.slug == world.cohort)
     # One unbroken line without markup: scripts read it.

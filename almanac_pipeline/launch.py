@@ -6,9 +6,10 @@ line should not wait for that, and sees its progress directly.
 
 from __future__ import annotations
 
+import itertools
 import logging
 import time
-from collections.abc import Generator, Iterator
+from collections.abc import Collection, Generator, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
@@ -44,13 +45,15 @@ class RunOutcome:
 
 def run_job(
     job_name: str,
-    cohort: str,
+    cohorts: Collection[str],
     *,
     settings: Settings,
     console: Console,
     tags: dict[str, str] | None = None,
-) -> RunOutcome:
-    """Execute `job_name` for one cohort and show its progress on `console`.
+) -> list[RunOutcome]:
+    """Execute `job_name` for some cohorts and show its progress on `console`.
+
+    Neighbours among the partitions share a run, if the job can do many at once; otherwise give one.
 
     Raises:
         RunFailedError: a step failed; the cause is named and the run is in the Dagster UI.
@@ -65,7 +68,7 @@ def run_job(
         from dagster._core.remote_origin import RegisteredCodeLocationOrigin, RemoteRepositoryOrigin
 
         from almanac_pipeline import instance as almanac_instance
-        from almanac_pipeline.partitions import cohorts
+        from almanac_pipeline import partitions
         from almanac_pipeline.terminal import RunView
         from almanac_pipeline.warehouse import dbt
         from almanac_pipeline.warehouse.connection import prepared_database_url
@@ -76,53 +79,71 @@ def run_job(
         almanac_instance.prepare_dagster_home(settings)
         from almanac_pipeline.definitions import defs
 
-    started = time.monotonic()
     with _one_line_if_the_database_goes(), DagsterInstance.get() as instance:
         almanac_instance.set_pool_limits(instance)
         for run_id in almanac_instance.close_dead_runs(instance):
             console.print(
                 f"[yellow]Run {run_id[:8]} was killed earlier; going on from its last checkpoint.[/]"
             )
-        instance.add_dynamic_partitions(str(cohorts.name), [cohort])
+        name = str(partitions.cohorts.name)
+        instance.add_dynamic_partitions(name, list(cohorts))
 
         job = defs.resolve_job_def(job_name)
         repository = defs.get_repository_def()
         origin = RemoteRepositoryOrigin(RegisteredCodeLocationOrigin("almanac"), repository.name)
-        run = instance.create_run_for_job(
-            job_def=job,
-            # The view below is what a person reads; the log is in the Dagster UI.
-            run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
-            tags={
-                "dagster/partition": cohort,
-                almanac_instance.RUN_PROCESS_TAG: almanac_instance.process_tag(),
-                **(tags or {}),
-            },
-            remote_job_origin=origin.get_job_origin(job_name),
-            repository_load_data=repository.repository_load_data,
-        )
-        failure: DagsterEvent | None = None
-        # Closed whatever happens: until then our own output goes into the steps' log.
-        executing = cast("Generator[DagsterEvent]", execute_run_iterator(InMemoryJob(job), run, instance))
-        with RunView(console) as view, closing(executing) as events:
-            for event in events:
-                view.handle(event)
-                if event.is_step_failure or (event.is_failure and failure is None):
-                    failure = event
-        if failure is not None:
-            if _innermost(failure)[0] == "DagsterExecutionInterruptedError":
-                raise KeyboardInterrupt
-            raise RunFailedError(
-                f"{job_name} of {cohort} failed at {_cause(failure)} (run {run.run_id[:8]})",
-                run_id=run.run_id,
-                step=failure.step_key,
+
+        def execute(keys: Sequence[str]) -> RunOutcome:
+            started = time.monotonic()
+            run = instance.create_run_for_job(
+                job_def=job,
+                # The view below is what a person reads; the log is in the Dagster UI.
+                run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
+                tags={
+                    **_partition_tags(keys),
+                    almanac_instance.RUN_PROCESS_TAG: almanac_instance.process_tag(),
+                    **(tags or {}),
+                },
+                remote_job_origin=origin.get_job_origin(job_name),
+                repository_load_data=repository.repository_load_data,
             )
-        return RunOutcome(
-            run_id=run.run_id,
-            seconds=time.monotonic() - started,
-            step_seconds=view.seconds,
-            skipped_steps=tuple(view.skipped),
-            failed_checks=tuple(view.failed_checks),
-        )
+            failure: DagsterEvent | None = None
+            # Closed whatever happens: until then our own output goes into the steps' log.
+            executing = cast("Generator[DagsterEvent]", execute_run_iterator(InMemoryJob(job), run, instance))
+            with RunView(console) as view, closing(executing) as events:
+                for event in events:
+                    view.handle(event)
+                    if event.is_step_failure or (event.is_failure and failure is None):
+                        failure = event
+            if failure is not None:
+                if _innermost(failure)[0] == "DagsterExecutionInterruptedError":
+                    raise KeyboardInterrupt
+                raise RunFailedError(
+                    f"{job_name} of {', '.join(keys)} failed at {_cause(failure)} (run {run.run_id[:8]})",
+                    run_id=run.run_id,
+                    step=failure.step_key,
+                )
+            return RunOutcome(
+                run_id=run.run_id,
+                seconds=time.monotonic() - started,
+                step_seconds=view.seconds,
+                skipped_steps=tuple(view.skipped),
+                failed_checks=tuple(view.failed_checks),
+            )
+
+        known = instance.get_dynamic_partitions(name)
+        return [execute(keys) for keys in neighbours(known, cohorts)]
+
+
+def neighbours(ordered: Sequence[str], chosen: Collection[str]) -> list[list[str]]:
+    """The chosen partitions in groups that stand side by side: a run has one range of them."""
+    groups = itertools.groupby(ordered, key=lambda key: key in chosen)
+    return [list(keys) for is_chosen, keys in groups if is_chosen]
+
+
+def _partition_tags(keys: Sequence[str]) -> dict[str, str]:
+    if len(keys) == 1:
+        return {"dagster/partition": keys[0]}
+    return {"dagster/asset_partition_range_start": keys[0], "dagster/asset_partition_range_end": keys[-1]}
 
 
 @contextmanager

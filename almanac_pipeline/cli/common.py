@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -73,24 +73,32 @@ def choose_cohort(given: str | None) -> str:
     Raises:
         ConfigurationError: none given and there are none or several, or the given one is unknown.
     """
+    slugs = choose_cohorts([given] if given else None)
+    if len(slugs) > 1:
+        raise ConfigurationError(f"Say which cohort with --cohort: {', '.join(slugs)}.")
+    return slugs[0]
+
+
+def choose_cohorts(given: Sequence[str] | None) -> list[str]:
+    """The slugs asked for, or those of all cohorts.
+
+    Raises:
+        ConfigurationError: there is no cohort, or a given one is unknown.
+    """
     from almanac_pipeline.warehouse.cohorts import list_cohorts
 
     with database() as connection:
         slugs = [cohort.slug for cohort in list_cohorts(connection)]
-    if given is not None:
-        if given not in slugs:
-            raise ConfigurationError(
-                f"There is no cohort {given!r}. Known: {', '.join(slugs) or 'none yet'}. "
-                "Create one with `almanac cohort build SLUG --seed NAME`."
-            )
-        return given
-    if len(slugs) == 1:
-        return slugs[0]
+    if unknown := [slug for slug in given or () if slug not in slugs]:
+        raise ConfigurationError(
+            f"There is no cohort {unknown[0]!r}. Known: {', '.join(slugs) or 'none yet'}. "
+            "Create one with `almanac cohort build SLUG --seed NAME`."
+        )
     if not slugs:
         raise ConfigurationError(
             "There is no cohort yet: `almanac cohort build SLUG --seed NAME`, or `almanac demo`."
         )
-    raise ConfigurationError(f"Say which cohort with --cohort: {', '.join(slugs)}.")
+    return list(given or slugs)
 
 
 def print_unread_members(dagster_run_id: str) -> None:
@@ -109,8 +117,10 @@ def print_unread_members(dagster_run_id: str) -> None:
         print_notice(f"  and {len(unread) - UNREAD_SHOWN} more in ops.scrape_failures")
 
 
-def run(job: str, cohort: str, *, tags: dict[str, str] | None = None) -> RunOutcome:
-    """Run one of the jobs for a cohort, with its progress on the terminal and a closing line.
+def run(job: str, *cohorts: str, tags: dict[str, str] | None = None) -> RunOutcome:
+    """Run one of the jobs for cohorts, with its progress on the terminal and a closing line per run.
+
+    Returns the outcome of the last run.
 
     Raises:
         RunFailedError: it failed; the members that could not be read are said before.
@@ -119,10 +129,13 @@ def run(job: str, cohort: str, *, tags: dict[str, str] | None = None) -> RunOutc
     from almanac_pipeline.settings import get_settings
 
     try:
-        outcome = run_job(job, cohort, settings=get_settings(), console=console, tags=tags)
+        outcomes = run_job(job, cohorts, settings=get_settings(), console=console, tags=tags)
     except RunFailedError as error:
         print_unread_members(error.run_id)
         raise
-    print_unread_members(outcome.run_id)
-    console.print(f"run {outcome.run_id[:8]} of {job} finished in {outcome.seconds:.1f} s", highlight=False)
-    return outcome
+    for outcome in outcomes:
+        print_unread_members(outcome.run_id)
+        console.print(
+            f"run {outcome.run_id[:8]} of {job} finished in {outcome.seconds:.1f} s", highlight=False
+        )
+    return outcomes[-1]

@@ -134,7 +134,7 @@ def _rebuild(slugs: tuple[str, ...]) -> int:
     for slug in slugs:
         console.print(f"building {slug} without them", highlight=False)
         try:
-            run_job("statistics", slug, settings=get_settings(), console=console)
+            run_job("statistics", [slug], settings=get_settings(), console=console)
         except AlmanacError as error:
             failures += 1
             print_error(

@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from almanac_pipeline.warehouse.marts import RankedFilm
+from almanac_pipeline.warehouse.rankings import RankedFilm
 
 
 def plain_table(*columns: str) -> Table:
@@ -31,29 +31,39 @@ def hanging(console: Console, head: str, text: str) -> None:
     console.print(row, highlight=False)
 
 
-def ranking_table(rows: Sequence[RankedFilm]) -> Table:
-    """Rank, the interval it lies in with 90 % certainty, film, means, raters and label."""
+_SHARES = ("wilson", "loved")
+_NOT_STARS = ("discovery", "hybrid", "engagement")
+
+
+def ranking_table(films: Sequence[RankedFilm], *, strategy: str = "almanac", tiers: bool = True) -> Table:
+    """Rank, the interval it lies in with 90 % certainty, film, estimate, mean, raters and label."""
     table = Table(box=None, header_style="bold", pad_edge=False)
     for name in ("#", "90 % sure"):
         table.add_column(name, justify="right", no_wrap=True)
     # The one column that gives way in a narrow terminal.
     table.add_column("film", min_width=12, max_width=44)
-    for name in ("year", "stars", "mean", "raters"):
+    estimate = "share" if strategy in _SHARES else "score" if strategy in _NOT_STARS else "stars"
+    for name in ("year", estimate, "mean", "raters"):
         table.add_column(name, justify="right", no_wrap=True)
     table.add_column("label", no_wrap=True)
     tier = None
-    for row in rows:
-        if tier is not None and row.tier != tier:
+    for film in films:
+        if tiers and tier is not None and film.tier != tier:
             table.add_section()
-        tier = row.tier
+        tier = film.tier
         table.add_row(
-            str(row.rank),
-            f"{row.rank_low}–{row.rank_high}",
-            Text(row.title, no_wrap=True, overflow="ellipsis"),
-            str(row.release_year or ""),
-            f"{row.estimate:.2f}",
-            f"{row.average_rating:.2f}",
-            str(row.raters),
-            row.label or "",
+            "–" if film.rank is None else str(film.rank),
+            "" if film.rank is None else f"{film.rank_low}–{film.rank_high}",
+            Text(film.title, no_wrap=True, overflow="ellipsis"),
+            str(film.release_year or ""),
+            two_decimals(film.estimate),
+            two_decimals(film.average_rating),
+            str(film.raters),
+            film.label,
         )
     return table
+
+
+def two_decimals(value: float | None) -> str:
+    """The value, or nothing where there is none."""
+    return "" if value is None else f"{value:.2f}"

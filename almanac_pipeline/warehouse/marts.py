@@ -4,13 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import IO
 
 import psycopg
-from psycopg import sql
 from psycopg.rows import class_row
-
-from almanac_pipeline.errors import ConfigurationError
 
 ATTRIBUTION = (
     "This product uses TMDB and the TMDB APIs but is not endorsed, certified, or otherwise approved by TMDB."
@@ -56,23 +52,6 @@ class PersonOverview:
     last_read_at: datetime | None
     has_feed: bool
     """Whether they let us read their feed."""
-
-
-@dataclass(frozen=True, slots=True)
-class RankedFilm:
-    """A row of a ranking, with what a person wants beside it. Ratings are stars, 0.5 to 5."""
-
-    rank: int
-    rank_low: int
-    rank_high: int
-    tier: int
-    slug: str
-    title: str
-    release_year: int | None
-    estimate: float
-    average_rating: float
-    raters: int
-    label: str | None
 
 
 def cohort_overview(connection: psycopg.Connection) -> list[CohortOverview]:
@@ -133,50 +112,3 @@ def people_overview(connection: psycopg.Connection) -> list[PersonOverview]:
     """
     with connection.cursor(row_factory=class_row(PersonOverview)) as cursor:
         return cursor.execute(query).fetchall()
-
-
-def rankings(
-    connection: psycopg.Connection, cohort: str, *, strategy: str = "almanac", limit: int = 20
-) -> list[RankedFilm]:
-    """The first `limit` films of a cohort's ranking, by rank; none before the marts exist."""
-    if "film_rankings" not in marts(connection):
-        return []
-    query = """
-        select r.rank, r.rank_low, r.rank_high, r.tier, r.slug, r.title, r.release_year,
-               r.estimate::float8 as estimate, s.average_rating::float8 as average_rating, r.raters,
-               i.bucket as label
-        from almanac.film_rankings as r
-        join almanac.cohort_film_stats as s using (cohort, film_id)
-        left join almanac.ranking_insights as i using (cohort, film_id)
-        where r.cohort = %s and r.strategy = %s and r.rank <= %s
-        order by r.rank
-    """
-    with connection.cursor(row_factory=class_row(RankedFilm)) as cursor:
-        return cursor.execute(query, [cohort, strategy, limit]).fetchall()
-
-
-def marts(connection: psycopg.Connection) -> list[str]:
-    """The names of the published tables that have a cohort column."""
-    rows = connection.execute(
-        "select table_name from information_schema.columns"
-        " where table_schema = 'almanac' and column_name = 'cohort' order by table_name"
-    )
-    return [name for (name,) in rows]
-
-
-def copy_mart_csv(connection: psycopg.Connection, mart: str, cohort: str, stream: IO[bytes]) -> int:
-    """Write one mart's rows of one cohort to `stream` as CSV with a header; returns the row count.
-
-    Raises:
-        ConfigurationError: there is no such mart.
-    """
-    if mart not in (known := marts(connection)):
-        raise ConfigurationError(f"There is no mart {mart!r}. Known: {', '.join(known) or 'none yet'}.")
-    rows = sql.SQL("select * from almanac.{} where cohort = {} order by 1, 2, 3").format(
-        sql.Identifier(mart), sql.Literal(cohort)
-    )
-    with connection.cursor() as cursor:
-        with cursor.copy(sql.SQL("copy ({}) to stdout with (format csv, header)").format(rows)) as copy:
-            for block in copy:
-                stream.write(block)
-        return max(cursor.rowcount, 0)

@@ -11,16 +11,17 @@ import pytest
 from rich.console import Console
 
 from almanac_pipeline.cli.tables import hanging, ranking_table
-from almanac_pipeline.warehouse.marts import RankedFilm
+from almanac_pipeline.warehouse.rankings import RankedFilm
 from tests.cli.conftest import Almanac
 
 MARTS = ["cohort_film_stats", "film_histograms", "film_rankings", "ranking_insights"]
 
 
-def ranked(rank: int, title: str, **changes: object) -> RankedFilm:
+def ranked(rank: int | None, title: str, **changes: object) -> RankedFilm:
     values = {
         "rank_low": 1, "rank_high": 9, "tier": 1, "slug": "film", "release_year": 1999,
-        "estimate": 4.5, "average_rating": 4.75, "raters": 12, "label": "most liked, unrated",
+        "score": 4.2, "estimate": 4.5, "average_rating": 4.75, "raters": 12, "watchers": 14,
+        "liked_share": 0.5, "label": "most liked, unrated", "fitting_count": 40,
     }  # fmt: skip
     return RankedFilm(rank=rank, title=title, **{**values, **changes})  # type: ignore[arg-type]
 
@@ -37,7 +38,7 @@ def rendered(width: int, *rows: RankedFilm) -> list[str]:
 def test_the_best_films_come_first_with_interval_and_means(almanac: Almanac, published: str) -> None:
     outcome = almanac("rank", "show", "--limit", "2")
     assert (outcome.code, outcome.err) == (0, "")
-    header, first, second = outcome.lines
+    header, first, second, footer = outcome.lines
     assert header.split() == ["#", "90", "%", "sure", "film", "year", "stars", "mean", "raters", "label"]
     rank, interval, *_ = first.split()
     assert rank == "1"
@@ -46,12 +47,13 @@ def test_the_best_films_come_first_with_interval_and_means(almanac: Almanac, pub
     assert {"1991", "4.83", "3"} <= set(first.split())
     # Brackets in a title are no markup.
     assert "The [Long] Way Home" in second
+    assert footer.startswith("2 of 4 ranked films · friends, almanac · published 20")
 
 
 def test_another_strategy_ranks_by_its_own_scores(almanac: Almanac, published: str) -> None:
     outcome = almanac("rank", "show", "-c", "friends", "--strategy", "bayesian", "--limit", "50")
     assert outcome.code == 0
-    assert len(outcome.lines) == 5
+    assert len(outcome.lines) == 6
 
 
 def test_an_unknown_strategy_is_answered_with_the_known_ones(almanac: Almanac, published: str) -> None:
@@ -60,24 +62,13 @@ def test_an_unknown_strategy_is_answered_with_the_known_ones(almanac: Almanac, p
     assert "bayesian" in outcome.err
 
 
-def test_a_ranking_that_is_not_there_says_what_makes_it(almanac: Almanac, published: str) -> None:
-    with psycopg.connect(published) as connection:
-        connection.execute(
-            "insert into raw.cohorts (slug, label, definition) values ('critics', 'Critics', '{}')"
-        )
-    outcome = almanac("rank", "show", "--cohort", "critics")
-    assert (outcome.code, outcome.err) == (1, "")
-    assert outcome.out.startswith("Nothing is ranked in ")
-
-
-def test_a_database_without_marts_has_no_ranking(almanac: Almanac, empty: str) -> None:
+@pytest.mark.parametrize("command", [("rank", "show"), ("rank", "buckets"), ("export", "csv")])
+def test_a_cohort_that_was_never_published_says_what_does_it(
+    command: tuple[str, str], almanac: Almanac, empty: str
+) -> None:
     with psycopg.connect(empty) as connection:
         connection.execute("insert into raw.cohorts (slug, label, definition) values ('new', 'New', '{}')")
-    outcome = almanac("rank", "show")
-    assert outcome.code == 1
-    assert outcome.lines == [
-        "Nothing is ranked in new by 'almanac' yet: `almanac cohort build new` runs the chain."
-    ]
+    assert almanac(*command).error == "new is not published yet: `almanac cohort build new` runs the chain."
 
 
 def test_no_number_of_films_is_a_usage_error(almanac: Almanac, published: str) -> None:
@@ -88,7 +79,7 @@ def test_no_number_of_films_is_a_usage_error(almanac: Almanac, published: str) -
 def test_a_row_is_one_line_and_only_the_title_gives_way(width: int) -> None:
     rows = [
         ranked(1, "A title that is so long that it fits into no terminal of this width, however wide"),
-        ranked(1234, "Short", rank_low=1100, rank_high=1612, raters=12345, release_year=None, label=None),
+        ranked(1234, "Short", rank_low=1100, rank_high=1612, raters=12345, release_year=None, label=""),
     ]
     header, long, short = rendered(width, *rows)
     assert "…" in long
