@@ -7,7 +7,8 @@ question that retry code asks: everything else is final for this run.
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Sequence
+from typing import Any, Literal
 
 MemberSubject = Literal[
     "following", "followers", "profile", "ratings", "likes", "diary", "watchlist", "lists", "feed"
@@ -118,7 +119,14 @@ class WarehouseError(AlmanacError):
 
 
 class DbtError(AlmanacError):
-    """dbt could not parse or build; the message names the model or test and says what it said."""
+    """dbt could not parse or build; the message names the model or test and says what it said.
+
+    `nodes` are the results of what it ran before it stopped, failures among them.
+    """
+
+    def __init__(self, message: str, nodes: Sequence[Any] = ()) -> None:
+        super().__init__(message)
+        self.nodes = list(nodes)
 
 
 class HeldBackError(AlmanacError):

@@ -116,7 +116,8 @@ def test_every_check_says_what_it_holds(defs: Definitions, graph: AssetGraph) ->
 def rules_of_the_audit() -> set[str]:
     """The rules that the dbt model of the audits computes."""
     model = PROJECT_ROOT / "dbt_project" / "models" / "intermediate" / "cohort_audits.sql"
-    return set(re.findall(r"\(\n\s+'(\w+)',\n\s+(?:true|false),", model.read_text()))
+    found = re.findall(r"'(\w+)' as rule|\('(\w+)', '\w+', '\w+', '", model.read_text())
+    return {rule for pair in found for rule in pair if rule}
 
 
 def test_every_rule_of_the_audit_is_a_check(graph: AssetGraph) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import time
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -44,6 +45,8 @@ class CircleReport:
     residual_variance: float | None
     film_variance: float | None
     prior_weight: float | None
+    rows_hash: str
+    """Of the rows that marts are made from."""
     seconds: float
 
 
@@ -98,8 +101,19 @@ def compute_circle(connection: psycopg.Connection, cohort_slug: str) -> CircleRe
         residual_variance=circle.residual_variance if circle else None,
         film_variance=circle.film_variance if circle else None,
         prior_weight=circle.prior_weight if circle else None,
+        rows_hash=_rows_hash(statistics.rows),
         seconds=time.perf_counter() - started,
     )
+
+
+def _rows_hash(rows: CircleRows) -> str:
+    """A hash of what marts take over: all but the scores that only the view film_rankings shows."""
+    digest = hashlib.sha256(repr(sorted(rows.parameters.items())).encode())
+    for table in (rows.members, rows.films, rows.pairs, rows.scores.get("almanac", {})):
+        for name, values in table.items():
+            digest.update(name.encode())
+            digest.update(np.ascontiguousarray(np.ma.getdata(values)).data)
+    return digest.hexdigest()
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 import psycopg
 
-from almanac_pipeline.errors import HeldBackError
+from almanac_pipeline.errors import ConfigurationError, HeldBackError
 from almanac_pipeline.flows.circle import CircleReport, compute_circle
+from almanac_pipeline.statistics.parameters import RankingParameters
 from almanac_pipeline.warehouse.cohorts import get_cohort
 from almanac_pipeline.warehouse.publications import (
     Publication,
@@ -17,9 +19,13 @@ from almanac_pipeline.warehouse.publications import (
     audits,
     built_versions,
     have_passed,
+    input_version,
     last_publication,
     mark_built,
+    mark_computed,
+    ranking_parameters,
     record_publication,
+    require_passed,
     snapshot_version,
     wanted_versions,
 )
@@ -58,13 +64,17 @@ def changed_cohorts(
 def compute_waiting(
     connection: psycopg.Connection, slugs: Iterable[str], *, force: bool = False
 ) -> list[CircleReport]:
-    """Fit the circles of those cohorts that passed their audits and await it, each in one transaction."""
+    """Fit the circles of those cohorts that passed their audits and await it, each in one transaction.
+
+    A cohort whose parameters are not understood keeps what it has: `publish` holds it back and says why.
+    """
     reports = []
     for cohort in _waiting_cohorts(connection, slugs, force=force):
         if force or cohort.stage == "statistics":
-            with connection.transaction():
-                reports.append(compute_circle(connection, cohort.slug))
-                mark_built(connection, [cohort.cohort_id], {"statistics": cohort.wanted.statistics})
+            with contextlib.suppress(ConfigurationError), connection.transaction():
+                report = compute_circle(connection, cohort.slug)
+                mark_computed(connection, cohort.cohort_id, cohort.wanted.statistics, report.rows_hash)
+                reports.append(report)
     return reports
 
 
@@ -115,24 +125,31 @@ def _waiting(
     return StaleCohort(slug, cohort_id, stage, wanted) if stage else None
 
 
+def shows_news(connection: psycopg.Connection, slug: str) -> bool:
+    """Whether the cohort's tables show something else than its last publication recorded."""
+    cohort_id = get_cohort(connection, slug).cohort_id
+    last = last_publication(connection, cohort_id)
+    return last is None or last.input_version != input_version(built_versions(connection, cohort_id))
+
+
 def publish(
     connection: psycopg.Connection, slugs: Iterable[str], *, run_id: str, force: bool = False
 ) -> list[Publication]:
     """Record the publication of each cohort whose marts show something else than its last one.
 
     Raises:
-        HeldBackError: some cohorts' audits failed; the others are recorded.
+        HeldBackError: some cohorts' audits failed, or their parameters are not understood; they keep their
+            last good rows, and the others are recorded.
     """
     publications, held_back = [], []
     for slug in slugs:
         cohort_id = get_cohort(connection, slug).cohort_id
-        last = last_publication(connection, cohort_id)
-        shown = built_versions(connection, cohort_id).labels
-        if not force and last and last.input_version == shown and have_passed(audits(connection, cohort_id)):
-            continue
         try:
-            publications.append(record_publication(connection, cohort_id, run_id=run_id))
-        except HeldBackError as error:
+            RankingParameters.from_mapping(ranking_parameters(connection, cohort_id))
+            require_passed(connection, cohort_id)
+            if force or shows_news(connection, slug):
+                publications.append(record_publication(connection, cohort_id, run_id=run_id))
+        except (HeldBackError, ConfigurationError) as error:
             held_back.append(f"{slug}: {error}")
         connection.commit()
     if held_back:

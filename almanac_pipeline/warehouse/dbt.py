@@ -57,7 +57,7 @@ class NodeResult:
     resource_type: str
     name: str
     status: str
-    """success, pass, warn, no-op; anything else raises instead."""
+    """success, pass, warn, no-op; anything else stands only in the nodes of a DbtError."""
     seconds: float
     rows_affected: int | None
     message: str | None
@@ -144,7 +144,7 @@ def build(
         cohorts: id and input version of each cohort to build.
 
     Raises:
-        DbtError: a model or test failed; the message names it.
+        DbtError: a model or test failed; the message names it, `nodes` holds what ran.
     """
     arguments = ["build", "--select", f"{select},{TABLES}", "--indirect-selection", "buildable"]
     with _requested(database_url, cohorts, run_id):
@@ -206,7 +206,8 @@ class _Invocation:
             failed = [node for node in nodes if node.status in ("error", "fail", "runtime error")]
             words = "; ".join(f"{node.name}: {_one_line(node.message)}" for node in failed[:3])
             raise DbtError(
-                f"dbt {arguments[0]}: {words or 'failed without a message'} (see {self.logs / 'dbt.log'})"
+                f"dbt {arguments[0]}: {words or 'failed without a message'} (see {self.logs / 'dbt.log'})",
+                nodes,
             )
         return nodes
 

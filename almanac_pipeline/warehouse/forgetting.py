@@ -365,13 +365,15 @@ def _without(definition: Mapping[str, Any], names: Collection[str]) -> dict[str,
 
 
 def _withdraw(connection: psycopg.Connection, cohort_ids: list[int], rows: Counter[str]) -> None:
-    """Empty the statistics and marts of these cohorts, and of those whose outside is all members."""
+    """Empty the statistics, marts and histories of places of these cohorts, and of those whose outside is
+    all members."""
     tables = connection.execute(
         """
         select table_schema, table_name, column_name
         from information_schema.columns join information_schema.tables using (table_schema, table_name)
         where table_type = 'BASE TABLE'
-          and (table_schema, column_name) in (('intermediate', 'cohort_id'), ('almanac', 'cohort'))
+          and ((table_schema, column_name) in (('intermediate', 'cohort_id'), ('almanac', 'cohort'))
+               or (table_schema, table_name, column_name) = ('ops', 'rank_stretches', 'cohort_id'))
         order by 1, 2
         """
     ).fetchall()

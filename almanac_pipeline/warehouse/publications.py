@@ -147,6 +147,30 @@ select
         where cohort_id = %(cohort_id)s group by global_source) as sources) as global_averages
 """
 
+# Stretches of places that do not hold any more end, and new ones begin; who kept a place is left alone.
+MOVES = """
+with ranked as materialized (
+    select strategy, film_id, rank, score, raters
+    from intermediate.strategy_scores where cohort_id = %(cohort_id)s and rank is not null
+),
+held as materialized (
+    select strategy, film_id, rank from ops.rank_stretches
+    where cohort_id = %(cohort_id)s and until_at is null
+),
+ended as (
+    update ops.rank_stretches as stretch set until_at = %(at)s
+    from held left join ranked using (strategy, film_id)
+    where stretch.cohort_id = %(cohort_id)s and stretch.until_at is null
+        and stretch.strategy = held.strategy and stretch.film_id = held.film_id
+        and ranked.rank is distinct from held.rank
+)
+insert into ops.rank_stretches
+    (cohort_id, strategy, film_id, publication_id, published_at, rank, previous_rank, score, raters)
+select %(cohort_id)s, strategy, film_id, %(publication_id)s, %(at)s, ranked.rank, held.rank, score, raters
+from ranked left join held using (strategy, film_id)
+where ranked.rank is distinct from held.rank
+"""
+
 
 @dataclass(frozen=True, slots=True)
 class StageVersions:
@@ -197,21 +221,32 @@ def snapshot_version(connection: psycopg.Connection, cohort_id: int) -> str:
         WarehouseError: the database was not bootstrapped by `warehouse.dbt.bootstrap`.
     """
     parameters = {"cohort_id": cohort_id, "min_share": _project_variables()["global_source_min_share"]}
-    return _hash(
-        {**_row(connection, DATA, parameters), "sql": _sql_version("data"), "vars": _project_variables()}
-    )
+    return _hash({**_row(connection, DATA, parameters), "sql": _sql_version("data")})
 
 
 def wanted_versions(connection: psycopg.Connection, cohort_id: int, data: str) -> StageVersions:
-    """What each stage should be built from, given the version of its data. Reads no ratings."""
-    parameters = _row(
-        connection, "select ranking_parameters from raw.cohorts where cohort_id = %(cohort_id)s",
-        {"cohort_id": cohort_id},
-    )  # fmt: skip
-    statistics = _hash({"data": data, "code": _code_version(), **parameters})
-    details = _row(connection, DETAILS, {"cohort_id": cohort_id})
-    marts = _hash({"statistics": statistics, "details": details, "sql": _sql_version("marts")})
+    """What each stage should be built from, given the version of its data. Reads no ratings.
+
+    The marts' version is that of the statistics as they are now, stale or not.
+    """
+    cohort = {"cohort_id": cohort_id}
+    rows = _row(
+        connection,
+        "select min(statistics_rows) from intermediate.cohort_stages where cohort_id = %(cohort_id)s",
+        cohort,
+    )
+    parameters = ranking_parameters(connection, cohort_id)
+    statistics = _hash({"data": data, "code": _code_version(), "parameters": parameters})
+    details = _row(connection, DETAILS, cohort)
+    marts = _hash({"data": data, "rows": rows, "details": details, "sql": _sql_version("marts")})
     return StageVersions(data, statistics, marts, _hash({"marts": marts, "sql": _sql_version("labels")}))
+
+
+def ranking_parameters(connection: psycopg.Connection, cohort_id: int) -> dict[str, Any]:
+    """What the cohort has set for itself, as stored."""
+    query = "select ranking_parameters from raw.cohorts where cohort_id = %(cohort_id)s"
+    parameters: dict[str, Any] = _row(connection, query, {"cohort_id": cohort_id})["ranking_parameters"]
+    return parameters
 
 
 def built_versions(connection: psycopg.Connection, cohort_id: int) -> StageVersions:
@@ -245,6 +280,14 @@ def mark_built(
             excluded=sql.SQL(", ").join(sql.SQL("excluded.") + column for column in columns),
         ),
         [(cohort_id, *versions.values()) for cohort_id in cohort_ids],
+    )
+
+
+def mark_computed(connection: psycopg.Connection, cohort_id: int, version: str | None, rows: str) -> None:
+    """Note that the statistics show this version, and a hash of those of their rows that marts read."""
+    mark_built(connection, [cohort_id], {"statistics": version})
+    connection.execute(
+        "update intermediate.cohort_stages set statistics_rows = %s where cohort_id = %s", [rows, cohort_id]
     )
 
 
@@ -285,15 +328,18 @@ def _is_text(statement: ast.stmt) -> bool:
 
 @functools.cache
 def _sql_version(stage: Stage) -> str:
-    """A hash of the SQL and seeds that decide a stage's rows, without comments and spacing."""
+    """A hash of the SQL, seeds and variables that decide a stage's rows, without comments and spacing."""
     others = [PROJECT / name for other in STAGES[STAGES.index(stage) + 1 :] for name in SQL.get(other, ())]
     digest = hashlib.sha256()
+    variables: dict[str, Any] = {}
     for name in SQL[stage]:
         for file in _files(PROJECT / name, "*"):
             if file.suffix in (".sql", ".csv") and not any(file.is_relative_to(other) for other in others):
                 text = re.sub(r"\{#.*?#\}|--[^\n]*", " ", file.read_text(), flags=re.DOTALL)
                 digest.update(" ".join([str(file.relative_to(PROJECT)), *text.split()]).encode())
-    return digest.hexdigest()
+                named = re.findall(r"\bvar\('(\w+)'\)", text)
+                variables |= {name: _project_variables()[name] for name in named}
+    return _hash({"files": digest.hexdigest(), "variables": variables})
 
 
 def forget_code() -> None:
@@ -358,15 +404,35 @@ def require_passed(connection: psycopg.Connection, cohort_id: int) -> None:
         raise HeldBackError(f"Cohort {cohort_id} is not published: {words or 'it was never audited'}")
 
 
+def input_version(built: StageVersions) -> str | None:
+    """One hash over all stages, by which publications differ; None while a stage is not built."""
+    versions = asdict(built)
+    return _hash(versions) if all(versions.values()) else None
+
+
 def record_publication(
     connection: psycopg.Connection, cohort_id: int, *, run_id: str | None = None
 ) -> Publication:
-    """Record that the marts now show the cohort, with what they were built from and the counts they show.
+    """Record that the marts now show the cohort: from which inputs, with which counts, and who moved.
 
     Raises:
         HeldBackError: a blocking audit failed, or the marts do not show what was audited last.
     """
-    require_passed(connection, cohort_id)
+    with connection.transaction():
+        require_passed(connection, cohort_id)
+        publication = _insert_publication(connection, cohort_id, run_id)
+        connection.execute(
+            MOVES,
+            {
+                "cohort_id": cohort_id,
+                "publication_id": publication.publication_id,
+                "at": publication.published_at,
+            },
+        )
+    return publication
+
+
+def _insert_publication(connection: psycopg.Connection, cohort_id: int, run_id: str | None) -> Publication:
     versions = built_versions(connection, cohort_id)
     inputs = _row(connection, PUBLISHED_INPUTS, {"cohort_id": cohort_id})
     with connection.cursor(row_factory=class_row(Publication)) as cursor:
@@ -387,7 +453,7 @@ def record_publication(
             {
                 "cohort_id": cohort_id,
                 "run_id": run_id,
-                "input_version": versions.labels,
+                "input_version": input_version(versions),
                 "inputs": Jsonb({**inputs, "stages": asdict(versions), "code": _code_version()}),
             },
         ).fetchone()

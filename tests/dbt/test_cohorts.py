@@ -320,6 +320,7 @@ TEXTS = {
     "a mart": ("marts", "models/marts/cohort_film_stats.sql", "film_id", "film_number"),
     "a snapshot": ("data", "models/intermediate/int_cohort_films.sql", ">= 3", ">= 4"),
     "a variable": ("data", "dbt_project.yml", "share: 0.5", "share: 0.6"),
+    "a variable of marts": ("marts", "dbt_project.yml", "person_min_films: 3", "person_min_films: 4"),
     "a comment in SQL": (None, "models/intermediate/int_cohort_films.sql", "-- Sums of", "-- The sums of"),
     "a comment in yml": (None, "dbt_project.yml", "# Models by tag", "# Models by their tag"),
     "a description": (None, "models/marts/_marts__models.yml", "Title of the film", "The film's title"),
@@ -412,8 +413,9 @@ def test_the_last_publication_is_the_one_to_compare_with(two: Warehouse) -> None
 def test_a_publication_says_what_it_rests_on(two: Warehouse) -> None:
     [publication] = publish(two.connection, ["left"], run_id="r1")
     inputs = publication.inputs
-    assert inputs["stages"]["labels"] == publication.input_version
-    assert all(inputs["stages"].values())
+    assert publications.StageVersions(**inputs["stages"]) == publications.built_versions(
+        two.connection, two.cohort_id("left")
+    )
     assert inputs["opinions"] == {"opinions": 8, "ratings": 8, "likes": 0, "favorites": 0, "logged": 0}
     assert inputs["global_averages"] == {"members": 3}
     assert inputs["parameters"]["bayesian"]["min_raters"] == 2
@@ -508,7 +510,7 @@ def test_every_mart_column_says_what_it_is(warehouse: Warehouse) -> None:
         """
         select c.relname, a.attname from pg_class as c
         join pg_attribute as a on a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped
-        where c.relnamespace = 'almanac'::regnamespace and c.relkind = 'r'
+        where c.relnamespace = 'almanac'::regnamespace and c.relkind in ('r', 'v')
             and (col_description(c.oid, a.attnum) is null or obj_description(c.oid) is null)
         """
     )

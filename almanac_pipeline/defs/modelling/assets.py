@@ -11,9 +11,9 @@ import dagster as dg
 from dagster_dbt import dbt_assets
 
 from almanac_pipeline.defs.metadata import report_metadata
-from almanac_pipeline.defs.modelling.translator import CIRCLE_MODEL, AlmanacTranslator
+from almanac_pipeline.defs.modelling.translator import CIRCLE_MODEL, PUBLISHED_VIEWS_TAG, AlmanacTranslator
 from almanac_pipeline.defs.resources import Almanac, final_errors
-from almanac_pipeline.errors import ConfigurationError
+from almanac_pipeline.errors import ConfigurationError, DbtError
 from almanac_pipeline.flows.publication import (
     MARTS_SELECTION,
     StaleCohort,
@@ -21,6 +21,7 @@ from almanac_pipeline.flows.publication import (
     compute_waiting,
     mark_marts,
     marts_to_build,
+    shows_news,
 )
 from almanac_pipeline.partitions import cohorts
 from almanac_pipeline.warehouse import dbt
@@ -41,17 +42,20 @@ PER_COHORT: dict[str, Any] = {
 }
 
 
-@dbt_assets(
-    select=f"tag:before_statistics,{dbt.TABLES}", name="before_statistics", **PER_COHORT
-)
+@dbt_assets(select=f"tag:before_statistics,{dbt.TABLES}", name="before_statistics", **PER_COHORT)
 def before_statistics(context: dg.AssetExecutionContext, almanac: Almanac) -> Iterator[Any]:
+    nodes: list[dbt.NodeResult] = []
     with final_errors():
         with connect_to(almanac.database_url) as connection:
             changed = changed_cohorts(connection, context.partition_keys, force=_force(context))
         if unchanged := len(context.partition_keys) - len(changed):
             context.log.info(f"{unchanged} cohorts show their present inputs: nothing to build")
         stale = [cohort for cohort in changed.values() if cohort.stage == "data"]
-        nodes = _build(context, almanac, "tag:before_statistics", stale)
+        try:
+            _build(context, almanac, "tag:before_statistics", stale, nodes)
+        except DbtError:
+            yield from _results(context, nodes)
+            raise
     yield from _results(context, nodes)
 
 
@@ -90,16 +94,26 @@ def circle_model(context: dg.AssetExecutionContext, almanac: Almanac) -> Iterato
         )
 
 
-@dbt_assets(select=f"tag:after_statistics,{dbt.TABLES} tag:published_views", name="after_statistics", **PER_COHORT)
+@dbt_assets(
+    select=f"tag:after_statistics,{dbt.TABLES} tag:{PUBLISHED_VIEWS_TAG}",
+    name="after_statistics",
+    **PER_COHORT,
+)
 def after_statistics(context: dg.AssetExecutionContext, almanac: Almanac) -> Iterator[Any]:
     nodes: list[dbt.NodeResult] = []
     with final_errors(), connect_to(almanac.database_url) as connection:
         due = marts_to_build(connection, context.partition_keys, force=_force(context))
-        for stage, select in MARTS_SELECTION.items():
-            mark_marts(connection, due[stage], built=False)
-            nodes += _build(context, almanac, select, due[stage])
-            mark_marts(connection, due[stage], built=True)
+        try:
+            for stage, select in MARTS_SELECTION.items():
+                mark_marts(connection, due[stage], built=False)
+                _build(context, almanac, select, due[stage], nodes)
+                mark_marts(connection, due[stage], built=True)
+        except DbtError:
+            yield from _results(context, nodes)
+            raise
+        news = any(shows_news(connection, slug) for slug in context.partition_keys)
     yield from _results(context, nodes)
+    yield from _views(context) if nodes or news else ()
 
 
 def _force(context: dg.AssetExecutionContext) -> bool:
@@ -107,30 +121,46 @@ def _force(context: dg.AssetExecutionContext) -> bool:
 
 
 def _build(
-    context: dg.AssetExecutionContext, almanac: Almanac, select: str, cohorts: list[StaleCohort]
-) -> list[dbt.NodeResult]:
+    context: dg.AssetExecutionContext,
+    almanac: Almanac,
+    select: str,
+    cohorts: list[StaleCohort],
+    nodes: list[dbt.NodeResult],
+) -> None:
+    """Build the cohorts, if there are any, and add to `nodes` what ran, also when it fails."""
     if not cohorts:
-        return []
+        return
     versions = {cohort.cohort_id: str(cohort.wanted.data) for cohort in cohorts}
-    return dbt.build(almanac.database_url, select=select, cohorts=versions, run_id=context.run.run_id)
+    try:
+        nodes += dbt.build(almanac.database_url, select=select, cohorts=versions, run_id=context.run.run_id)
+    except DbtError as error:
+        nodes += error.nodes
+        raise
 
 
 def _results(context: dg.AssetExecutionContext, nodes: list[dbt.NodeResult]) -> Iterator[Any]:
-    """What became of every model and test; a view of marts shows what was built below it."""
+    """What became of every table and test."""
     specs = {spec.metadata["dagster_dbt/unique_id"]: spec for spec in context.assets_def.specs}
     checks = {spec.metadata["dagster_dbt/unique_id"]: spec for spec in context.assets_def.check_specs}
     # Two builds of one run (marts here, labels there) are one materialization: the last says it all.
     for unique_id, node in {node.unique_id: node for node in nodes}.items():
-        if (spec := specs.get(unique_id)) is not None:
+        if (spec := specs.get(unique_id)) is not None and node.status == "success":
             rows = {} if node.rows_affected is None else {"dagster/row_count": node.rows_affected}
             yield dg.MaterializeResult(
                 asset_key=spec.key,
                 metadata={"seconds": round(node.seconds, 3), "table": node.relation, **rows},
             )
-        elif (check := checks.get(unique_id)) is not None:
+        elif (check := checks.get(unique_id)) is not None and node.status in ("pass", "warn", "fail"):
             yield dg.AssetCheckResult(
                 asset_key=check.asset_key,
                 check_name=check.name,
-                passed=True,
+                passed=node.status == "pass",
                 metadata={"status": node.status, "seconds": round(node.seconds, 3)},
             )
+
+
+def _views(context: dg.AssetExecutionContext) -> Iterator[dg.MaterializeResult]:
+    """Marts that are views show what was built or computed below them."""
+    for spec in context.assets_def.specs:
+        if PUBLISHED_VIEWS_TAG in spec.tags:
+            yield dg.MaterializeResult(asset_key=spec.key)

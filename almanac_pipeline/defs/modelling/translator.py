@@ -27,6 +27,7 @@ WRITERS = {
     "raw.watchlist_entries": ["raw/watchlist_entries"],
 }
 SHARED_VIEWS_TAG = "shared_views"
+PUBLISHED_VIEWS_TAG = "published_views"
 
 
 class AlmanacTranslator(DagsterDbtTranslator):

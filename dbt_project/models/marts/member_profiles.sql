@@ -33,23 +33,21 @@ habits as (
 ),
 
 pairs as (
-    select circle_pairs.*
-    from cohorts
-    inner join {{ ref('stg_circle__pairs') }} as circle_pairs on cohorts.cohort_id = circle_pairs.cohort_id
-    where circle_pairs.similarity is not null
+    select * from {{ ref('taste_similarity') }}
+    where similarity is not null and {{ is_publishable() }}
 ),
 
 -- Each pair as either of the two sees it.
 compared as (
     select
-        cohort_id,
+        cohort,
         user_a as user_id,
         user_b as other_id,
         similarity
     from pairs
     union all
     select
-        cohort_id,
+        cohort,
         user_b as user_id,
         user_a as other_id,
         similarity
@@ -58,17 +56,17 @@ compared as (
 
 extremes as (
     select
-        cohort_id,
+        cohort,
         user_id,
         max(similarity) as highest,
         min(similarity) as lowest
     from compared
-    group by cohort_id, user_id
+    group by cohort, user_id
 ),
 
 partners as (
     select
-        compared.cohort_id,
+        compared.cohort,
         compared.user_id,
         count(*) as compared_members_count,
         max(extremes.highest) as highest,
@@ -76,8 +74,8 @@ partners as (
         min(case when compared.similarity = extremes.highest then compared.other_id end) as most_alike,
         min(case when compared.similarity = extremes.lowest then compared.other_id end) as least_alike
     from compared
-    inner join extremes on compared.cohort_id = extremes.cohort_id and compared.user_id = extremes.user_id
-    group by compared.cohort_id, compared.user_id
+    inner join extremes on compared.cohort = extremes.cohort and compared.user_id = extremes.user_id
+    group by compared.cohort, compared.user_id
 ),
 
 final as (
@@ -106,7 +104,7 @@ final as (
     inner join members on cohorts.cohort_id = members.cohort_id
     left join opinions on members.cohort_id = opinions.cohort_id and members.user_id = opinions.user_id
     left join habits on members.cohort_id = habits.cohort_id and members.user_id = habits.user_id
-    left join partners on members.cohort_id = partners.cohort_id and members.user_id = partners.user_id
+    left join partners on cohorts.cohort = partners.cohort and members.user_id = partners.user_id
 )
 
 select * from final

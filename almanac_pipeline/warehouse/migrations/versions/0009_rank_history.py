@@ -22,11 +22,13 @@ create table ops.rank_stretches (
     previous_rank integer,
     score double precision not null,
     raters integer not null,
-    primary key (cohort_id, strategy, film_id, publication_id)
+    primary key (cohort_id, strategy, film_id, publication_id),
+    check (until_at >= published_at),
+    check (rank is distinct from previous_rank)
 );
 comment on table ops.rank_stretches is
     'One row per stretch of time in which a film held one place under one strategy: begun by a publication (published_at) and ended by another (until_at, null: it still holds). A film that keeps its place gets no row. Without foreign keys: rows are many, and films may be joined.';
-create unique index rank_stretches_now on ops.rank_stretches (cohort_id, strategy, film_id)
+create index rank_stretches_now on ops.rank_stretches (cohort_id, strategy, film_id)
     where until_at is null;
 """
 
