@@ -6,7 +6,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING
 
 import typer
 from rich.markup import escape
@@ -64,7 +64,7 @@ def csv(
         if output is None:
             _say_what_is_missing(write(connection, file, sys.stdout.buffer))
             return
-        with _replacing(output) as unfinished, unfinished.open("wb") as stream:
+        with _replacing(output) as stream:
             written = write(connection, file, stream)
     _say_what_was_written(output, file, written)
 
@@ -87,8 +87,8 @@ def parquet(
     file = _file(cohort, mart, strategy, limit, private=private)
     with database() as connection:
         require_published(connection, file.cohort)
-        with _replacing(output) as unfinished:
-            written = write_parquet(connection, file, unfinished)
+        with _replacing(output) as stream:
+            written = write_parquet(connection, file, stream)
     _say_what_was_written(output, file, written)
 
 
@@ -101,18 +101,19 @@ def _file(
 
 
 @contextmanager
-def _replacing(output: Path) -> Iterator[Path]:
-    """A path beside `output` that takes its place at the end: an interrupted export leaves no half a file.
+def _replacing(output: Path) -> Iterator[IO[bytes]]:
+    """A file beside `output` that takes its place at the end: an interrupted export leaves no half a file.
 
     Raises:
         ConfigurationError: it cannot be written.
     """
     unfinished = output.with_name(output.name + ".part")
     try:
-        yield unfinished
+        with unfinished.open("wb") as stream:
+            yield stream
         unfinished.replace(output)
     except OSError as error:
-        raise ConfigurationError(f"{output} cannot be written: {error.strerror or error}.") from None
+        raise ConfigurationError(f"{output} cannot be written: {error.strerror}.") from None
     finally:
         unfinished.unlink(missing_ok=True)
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import IO, Any
 
 import psycopg
@@ -101,7 +100,7 @@ def write_letterboxd_list(connection: psycopg.Connection, file: MartFile, stream
     return Written(_copy(connection, query, stream), _left_out(connection, file, columns))
 
 
-def write_parquet(connection: psycopg.Connection, file: MartFile, path: Path) -> Written:
+def write_parquet(connection: psycopg.Connection, file: MartFile, stream: IO[bytes]) -> Written:
     """Write the rows as Parquet, with the attribution in the file's metadata.
 
     Raises:
@@ -116,7 +115,7 @@ def write_parquet(connection: psycopg.Connection, file: MartFile, path: Path) ->
             for column in cursor.description or ()
         ]
         schema = pa.schema(fields, metadata={"attribution": ATTRIBUTION})
-        with parquet.ParquetWriter(path, schema, compression="zstd") as writer:
+        with parquet.ParquetWriter(stream, schema, compression="zstd") as writer:
             for batch in _batches(cursor):
                 arrays = [
                     pa.array(map(_plain, values), field.type)

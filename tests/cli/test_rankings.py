@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import csv
 import io
-from pathlib import Path
 
 import psycopg
 import pytest
@@ -103,47 +101,3 @@ def test_a_long_text_hangs_below_itself_in_a_terminal_and_is_one_line_elsewhere(
         assert lines[0].startswith("- head word")
         assert (len(lines) > 1) == terminal
         assert all(line.startswith("       word") or "end" in line for line in lines[1:])
-
-
-# -- export csv ----------------------------------------------------------------------------------
-
-
-def test_a_mart_goes_to_standard_output_and_nothing_else_does(almanac: Almanac, published: str) -> None:
-    outcome = almanac("export", "csv")
-    assert (outcome.code, outcome.err) == (0, "")
-    rows = list(csv.DictReader(io.StringIO(outcome.out)))
-    assert {row["cohort"] for row in rows} == {"friends"}
-    assert len(rows) == 8
-    assert rows[0].keys() >= {"strategy", "rank", "rank_low", "rank_high", "title"}
-
-
-@pytest.mark.parametrize("mart", MARTS)
-def test_a_mart_goes_to_a_file_as_it_goes_to_standard_output(
-    mart: str, almanac: Almanac, published: str, tmp_path: Path
-) -> None:
-    target = tmp_path / "mart.csv"
-    target.write_text("of yesterday")
-    outcome = almanac("export", "csv", "--mart", mart, "-o", str(target))
-    assert outcome.code == 0
-    assert target.read_text() == almanac("export", "csv", "--mart", mart).out
-    count = len(target.read_text().splitlines()) - 1
-    assert outcome.out == f"{target}: {count} rows of {mart}\n"
-    assert count > 0
-    assert [path.name for path in tmp_path.iterdir() if path.is_file()] == ["mart.csv"]
-
-
-@pytest.mark.parametrize("mart", ["film_ranking", "films; drop schema almanac cascade", "raw.users", ""])
-def test_what_is_no_mart_is_refused_and_leaves_no_file(
-    mart: str, almanac: Almanac, published: str, tmp_path: Path
-) -> None:
-    target = tmp_path / "mart.csv"
-    message = almanac("export", "csv", "--mart", mart, "-o", str(target)).error
-    assert message == f"There is no mart {mart!r}. Known: {', '.join(MARTS)}."
-    assert list(tmp_path.glob("mart.csv*")) == []
-
-
-def test_a_file_that_cannot_be_written_is_named(almanac: Almanac, published: str, tmp_path: Path) -> None:
-    target = tmp_path / "missing" / "mart.csv"
-    assert almanac("export", "csv", "-o", str(target)).error == (
-        f"{target} cannot be written: No such file or directory."
-    )
