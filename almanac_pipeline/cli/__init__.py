@@ -30,6 +30,7 @@ from almanac_pipeline.cli import (
     scrape,
     service,
     stats,
+    taste,
 )
 from almanac_pipeline.cli.common import print_error, print_notice
 from almanac_pipeline.errors import AlmanacError
@@ -56,6 +57,8 @@ app.command("import")(import_.import_)
 app.command()(parse.parse)
 app.command()(doctor.doctor)
 app.command()(docs.docs)
+app.command()(taste.taste)
+app.command()(taste.compare)
 app.add_typer(alerts.app, name="alerts")
 app.add_typer(db.app, name="db")
 app.add_typer(cohort.app, name="cohort")
