@@ -6,6 +6,7 @@ A change of the graph shows in review as a change of that file. Write it anew wi
 
 from __future__ import annotations
 
+import json
 import re
 import tomllib
 import warnings
@@ -123,6 +124,17 @@ def rules_of_the_audit() -> set[str]:
 def test_every_rule_of_the_audit_is_a_check(graph: AssetGraph) -> None:
     assert len(rules_of_the_audit()) >= 6
     assert rules_of_the_audit() <= {check.name for check in graph.asset_check_keys}
+
+
+def test_every_test_of_dbt_is_a_check(graph: AssetGraph) -> None:
+    from almanac_pipeline.warehouse import dbt
+
+    manifest = json.loads(dbt.MANIFEST.read_text())["nodes"]
+    tests = {name for name, node in manifest.items() if node["resource_type"] == "test"}
+    checks = {
+        graph.get_check_spec(check).metadata.get("dagster_dbt/unique_id") for check in graph.asset_check_keys
+    }
+    assert tests <= checks
 
 
 def test_every_raw_table_that_dbt_reads_is_written_by_an_asset(graph: AssetGraph) -> None:

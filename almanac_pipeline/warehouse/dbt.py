@@ -44,6 +44,8 @@ PARSED_DATABASE = "almanac"
 
 # Concurrent builds would collide on views, and a view that is made again loses those that stand on it.
 TABLES = "config.materialized:cohort_rows"
+# Also of views: what they show was built, though they were not.
+TESTS = "resource_type:test"
 
 # dbt keeps flags, adapters and the profile's environment per process.
 _dbt = threading.Lock()
@@ -140,13 +142,14 @@ def build(
 
     Args:
         select: dbt's selection, usually "tag:before_statistics" or "tag:after_statistics". Of it, tables are
-            built; views are as `bootstrap` left them.
+            built and all tests run; views are as `bootstrap` left them.
         cohorts: id and input version of each cohort to build.
 
     Raises:
         DbtError: a model or test failed; the message names it, `nodes` holds what ran.
     """
-    arguments = ["build", "--select", f"{select},{TABLES}", "--indirect-selection", "buildable"]
+    selection = [f"{select},{TABLES}", f"{select},{TESTS}"]
+    arguments = ["build", "--select", *selection, "--indirect-selection", "buildable"]
     with _requested(database_url, cohorts, run_id):
         return _run(database_url, [*arguments, *_without("unit_test")], settings or get_settings())
 

@@ -1,3 +1,5 @@
+{{ config(meta={'dagster': {'ref': {'name': 'film_rankings'}}}) }}
+
 -- film_rankings holds the rated films of cohort_film_stats, with the same number of raters.
 with stats as (
     select * from {{ ref('cohort_film_stats') }}

@@ -1,3 +1,5 @@
+{{ config(meta={'dagster': {'ref': {'name': 'cohort_film_stats'}}}) }}
+
 -- The raters of all films are the ratings of all members, and so are the stars.
 with ratings as (
     select

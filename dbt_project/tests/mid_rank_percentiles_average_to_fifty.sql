@@ -1,3 +1,5 @@
+{{ config(meta={'dagster': {'ref': {'name': 'ranking_insights'}}}) }}
+
 -- One row of insights per row of statistics; mid-rank percentiles average to 50 whatever the ties.
 with stats as (
     select

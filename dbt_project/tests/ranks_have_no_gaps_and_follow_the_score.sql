@@ -1,3 +1,5 @@
+{{ config(meta={'dagster': {'ref': {'name': 'film_rankings'}}}) }}
+
 -- Under each strategy places run 1 to E, and under the first they follow the score, then raters, then title;
 -- tiers never go back.
 with rankings as (

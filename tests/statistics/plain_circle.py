@@ -21,6 +21,7 @@ class PlainFit(NamedTuple):
     C: float
     s2: float
     m: float
+    mu: float
 
 
 def plain_circle(ratings: Sequence[tuple[Hashable, Hashable, float]]) -> PlainFit:
@@ -72,4 +73,4 @@ def plain_circle(ratings: Sequence[tuple[Hashable, Hashable, float]]) -> PlainFi
         }
         mean = fmean(1 / v[u] for u, _, _ in ratings)
         v = {u: value * mean for u, value in v.items()}
-    return PlainFit(theta, {i: sqrt(value) for i, value in var.items()}, b, s, v, C, s2, m)
+    return PlainFit(theta, {i: sqrt(value) for i, value in var.items()}, b, s, v, C, s2, m, mu)
