@@ -20,6 +20,7 @@ BENCHMARKS = [
     "load_rows",
     "import_export",
     "statistics",
+    "rank_filters",
     "sync_members",
     "replay",
     "enrich_films",

@@ -317,6 +317,8 @@ def similar_names(connection: psycopg.Connection, filter_: str, value: str) -> l
     if filter_ not in _NAMES:
         return []
     names = {name.lower(): name for (name,) in connection.execute(_NAMES[filter_])}
+    if value.lower() in names:
+        return []
     return [names[match] for match in get_close_matches(value.lower(), names, n=3, cutoff=0.7)]
 
 

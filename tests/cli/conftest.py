@@ -6,6 +6,7 @@ import sys
 import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import psycopg
@@ -40,6 +41,8 @@ class Outcome:
 
 
 Almanac = Callable[..., Outcome]
+
+RATED_AT, DAY = datetime(2025, 1, 1, tzinfo=UTC), timedelta(days=1)
 
 
 @pytest.fixture
@@ -119,3 +122,76 @@ def published(
     with new_database(server_url, published_template) as url:
         monkeypatch.setenv("ALMANAC_DATABASE_URL", url)
         yield url
+
+
+@pytest.fixture(scope="session")
+def circles_template(
+    server_url: str, published_template: str, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[str]:
+    """The name of a database with two more cohorts published: `readers` (m0 to m11) and `critics` (m6 to m15).
+
+    Forty films: every fourth a horror film, directed by Agnès Varda and Orson Welles in turns, one a year
+    from 1961. Members with an odd number like what the others do not, and m15 gives everything 3 stars.
+    """
+    settings = Settings(_env_file=None, home=tmp_path_factory.mktemp("home"))  # type: ignore[call-arg]
+    template = f"template_{uuid.uuid4().hex[:12]}"
+    with psycopg.connect(server_url, autocommit=True) as connection:
+        connection.execute(f"create database {template} template {published_template}")
+    url = with_database(server_url, template)
+    with psycopg.connect(url, autocommit=True) as connection:
+        warehouse = Warehouse(url, connection, settings)
+        genres = {
+            name: warehouse.scalar("insert into raw.genres (name) values (%s) returning genre_id", name)
+            for name in ("Drama", "Horror")
+        }
+        country = warehouse.scalar("insert into raw.countries (name) values ('France') returning country_id")
+        people = [
+            warehouse.scalar("insert into raw.people (name) values (%s) returning person_id", name)
+            for name in ("Agnès Varda", "Orson Welles")
+        ]
+        members = [warehouse.member(f"m{number}") for number in range(16)]
+        for number in range(40):
+            film_id = warehouse.film(
+                100 + number, f"Reel {number}", release_year=1961 + number, lid=f"lid{number}",
+                tmdb_media_type="movie", tmdb_id=1000 + number, imdb_id=f"tt{number}",
+            )  # fmt: skip
+            genre = genres["Horror" if number % 4 == 0 else "Drama"]
+            warehouse.execute("insert into raw.film_genres values (%s, %s)", film_id, genre)
+            if number % 2:
+                warehouse.execute("insert into raw.film_countries values (%s, %s)", film_id, country)
+            warehouse.execute(
+                "insert into raw.film_people (film_id, person_id, role, credit_order)"
+                " values (%s, %s, 'director', 0)",
+                *(film_id, people[number % 2]),
+            )
+            warehouse.histogram(film_id, [1, 2, 3, 4, 5, 20, 30 + number, 20, 10, 5])
+            for place, user_id in enumerate(members):
+                if (number * 7 + place * 3) % 10 > 2:
+                    stars = 1 + (number * 13 + place % 2 * 17) % 9 / 2
+                    stars = 3 if place == 15 else stars
+                    warehouse.rate(user_id, film_id, stars, liked=stars == 5, at=RATED_AT + number * DAY)
+            warehouse.execute(
+                "insert into raw.watchlist_entries (user_id, film_id, source) select u, %s, 'pages'"
+                " from unnest(%s::bigint[]) as u",
+                *(film_id, [user for place, user in enumerate(members) if (number + place) % 9 == 0]),
+            )
+        cohorts = [warehouse.cohort("readers", members[:12]), warehouse.cohort("critics", members[6:])]
+        warehouse.build("readers", "critics")
+        for cohort_id in cohorts:
+            publications.record_publication(connection, cohort_id)
+    yield template
+    drop_database(server_url, template)
+
+
+@pytest.fixture
+def circles(
+    server_url: str, circles_template: str, almanac: Almanac, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[str]:
+    """A database like `circles_template`, which the command uses."""
+    name = f"test_{uuid.uuid4().hex[:12]}"
+    with psycopg.connect(server_url, autocommit=True) as connection:
+        connection.execute(f"create database {name} template {circles_template}")
+    url = with_database(server_url, name)
+    monkeypatch.setenv("ALMANAC_DATABASE_URL", url)
+    yield url
+    drop_database(server_url, name)
