@@ -87,6 +87,10 @@ def rank_films(
 ) -> Ranking:
     """Rank the eligible films by score, with rank intervals and tiers.
 
+    A draw of N(estimate, sd) takes the place that its score has among the scores of the others' draws. What a
+    strategy takes off the estimate to be sure (z sd, for a bound) comes off the draw as well: an interval
+    of places in another order would not be this ranking's.
+
     Args:
         score, estimate, sd: (F,), finite.
         raters, titles: (F,) the tie-breaks after score; titles as `title_order` gives them.
@@ -98,33 +102,31 @@ def rank_films(
     best_first = np.lexsort((titles[among], -raters[among], -np.round(score[among], SCORE_DECIMALS)))
     order = among[best_first]
     rank[order] = np.arange(1, order.size + 1)
-    low[among], high[among] = rank_intervals(estimate[among], sd[among], draws, columns[among])
+    low[among], high[among] = rank_intervals(score[among], sd[among], draws, columns[among])
     tier[order] = tiers(estimate[order], sd[order], tier_probability)
     return Ranking(score, estimate, sd, eligible, rank, low, high, tier)
 
 
-def rank_intervals(
-    estimate: Floats, sd: Floats, draws: Draws, columns: Integers
-) -> tuple[Integers, Integers]:
-    """5 % and 95 % of each film's place among these films, over the draws of N(estimate, sd).
+def rank_intervals(centre: Floats, sd: Floats, draws: Draws, columns: Integers) -> tuple[Integers, Integers]:
+    """5 % and 95 % of each film's place among these films, over the draws of N(centre, sd).
 
     Both are places that were drawn (the 50th and 950th of 1,000), not interpolations. Draws are
     rounded to a 65,536th of their range, some ten-thousandths of a star: a radix sort of two bytes
     orders them ten times as fast as floats. Those that fall together keep the order of the films.
     """
-    films = estimate.size
+    films = centre.size
     if films == 0:
         return np.empty(0, dtype=np.int64), np.empty(0, dtype=np.int64)
-    best, worst = (estimate + DRAW_REACH * sd).max(), (estimate - DRAW_REACH * sd).min()
+    best, worst = (centre + DRAW_REACH * sd).max(), (centre - DRAW_REACH * sd).min()
     scale = KEY_MAX / (best - worst) if best > worst else 0.0
-    centre, width = ((best - estimate) * scale).astype(np.float32), (sd * scale).astype(np.float32)
+    middle, width = ((best - centre) * scale).astype(np.float32), (sd * scale).astype(np.float32)
     # Two bytes a place do for every circle we know of; four where there are more films than that.
     places = np.empty((len(draws), films), dtype=np.uint16 if films < 2**16 else np.uint32)
     ascending = np.arange(1, films + 1, dtype=places.dtype)
     keys = np.empty(films, dtype=np.float32)
     for place, draw in zip(places, draws, strict=True):
         np.multiply(width, draw[columns], out=keys)
-        np.subtract(centre, keys, out=keys)
+        np.subtract(middle, keys, out=keys)
         np.clip(keys, 0, KEY_MAX, out=keys)
         place[np.argsort(keys.astype(np.uint16), kind="stable")] = ascending
     low, high = np.empty(films, dtype=np.int64), np.empty(films, dtype=np.int64)

@@ -4,8 +4,10 @@ Every strategy gives a score to order by, and an estimate with a standard deviat
 of the score, from which rank intervals and tiers are drawn. Where the method itself says nothing
 of certainty, the plainest was taken:
 
-* damped means (bayesian, recency, consensus): the score, with sqrt(s2/(n + m)) of the circle's s2;
-* Wilson bounds (wilson, loved): centre and half-width/z of the Wilson interval;
+* damped means (bayesian, recency, consensus): the score, with its standard error sqrt(n s2)/(n + m)
+  by the circle's s2: how far it would move if n others of the circle's kind had been asked;
+* Wilson bounds (wilson, loved): the centre c of the Wilson interval, which is a damped mean, too:
+  z^2 voices for one half; so its standard error is sqrt(n c (1 - c))/(n + z^2);
 * sums of z-scores (discovery, hybrid, engagement): the score, with the damped mean's sd over the
   spread of damped means. What is added to z(bayesian) counts as known.
 
@@ -99,7 +101,7 @@ def score_rated_films(
     def damp(raters: NDArray[Any], mean: Floats) -> tuple[Floats, Floats]:
         return (
             damped_mean(mean, raters, circle.overall_mean, m),
-            np.sqrt(circle.residual_variance / (raters + m)),
+            damped_error(circle.residual_variance, raters, m),
         )
 
     def scores(
@@ -216,12 +218,18 @@ def damped_mean(mean: Floats, raters: NDArray[Any], overall_mean: float, prior_w
     return result
 
 
+def damped_error(variance: float | Floats, raters: NDArray[Any], prior_weight: float) -> Floats:
+    """Standard error of a damped mean of ratings with this variance."""
+    result: Floats = np.sqrt(raters * variance) / (raters + prior_weight)
+    return result
+
+
 def wilson(successes: Integers, trials: Integers) -> tuple[Floats, Floats, Floats]:
-    """Lower bound, centre, and half-width/z of the 95 % Wilson score interval (Wilson 1927)."""
+    """Lower bound and centre of the 95 % Wilson score interval (Wilson 1927), and the centre's standard error."""
     z = WILSON_Z
     centre = (successes + z**2 / 2) / (trials + z**2)
-    sd = np.sqrt(successes * (trials - successes) / trials + z**2 / 4) / (trials + z**2)
-    return np.maximum(centre - z * sd, 0.0), centre, sd
+    reach = z * np.sqrt(successes * (trials - successes) / trials + z**2 / 4) / (trials + z**2)
+    return np.maximum(centre - reach, 0.0), centre, damped_error(centre * (1 - centre), trials, z**2)
 
 
 def _shrunk_rate(count: Integers, watchers: Integers, rate: float, parameters: RankingParameters) -> Floats:

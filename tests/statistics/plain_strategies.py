@@ -90,10 +90,10 @@ def plain_scores(
 
 
 def plain_bayesian_sd(said: Sequence[Said]) -> dict[int, float]:
-    """{film: standard deviation of the damped mean}."""
+    """{film: standard error of the damped mean}."""
     rated = [(s.member, s.film, s.stars) for s in said if s.stars is not None]
     plain, raters = plain_circle(rated), _count(film for _, film, _ in rated)
-    return {i: sqrt(plain.s2 / (n + plain.m)) for i, n in raters.items()}
+    return {i: sqrt(n * plain.s2) / (n + plain.m) for i, n in raters.items()}
 
 
 def _count(films: Iterable[int]) -> dict[int, int]:

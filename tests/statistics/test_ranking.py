@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.stats import binom, norm
 
 from almanac_pipeline.statistics import ranking
 from almanac_pipeline.statistics.ranking import (
@@ -101,6 +102,17 @@ def test_rank_intervals_are_places_that_one_in_twenty_draws_passes() -> None:
 
     assert interval(1.2) == [1, 2]
     assert interval(3.5) == [1, 1]
+
+
+def test_what_a_bound_takes_off_the_estimate_comes_off_its_draws_too() -> None:
+    # One film is known exactly. Of a hundred that few know, each is better with P = Phi(-1), but sure to
+    # be better only with Phi(-1 - 1.28): how many pass it is a matter of the second.
+    estimate, sd = np.full(101, 3.7), np.full(101, 0.3)
+    estimate[0], sd[0] = 4.0, 1e-9
+    ranked = rank(bound(estimate, sd), estimate, sd, np.full(101, 9), ["t"] * 101, min_raters=2)
+    passed_by = binom(100, norm.cdf(-1 - 1.2815515655))
+    assert ranked.rank[0] == 1
+    assert [ranked.rank_low[0], ranked.rank_high[0]] == [1 + passed_by.ppf(share) for share in (0.05, 0.95)]
 
 
 def test_rank_intervals_equal_those_of_unrounded_draws_that_are_fully_sorted() -> None:

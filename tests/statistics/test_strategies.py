@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -170,7 +171,10 @@ def test_hearts_alone_rank_films_that_nobody_rated() -> None:
     low, high = proportion_confint(1, 2, 0.05, "wilson")
     assert column(statistics, "loved", "score")[2] == pytest.approx(low)
     assert column(statistics, "loved", "estimate")[2] == pytest.approx((low + high) / 2)
-    assert column(statistics, "loved", "estimate_sd")[2] == pytest.approx((high - low) / 2 / 1.959964)
+    # One of two, and 1.96^2 more that are for and against alike: half is for.
+    assert column(statistics, "loved", "estimate_sd")[2] == pytest.approx(
+        math.sqrt(2 * 0.5 * 0.5) / (2 + 1.959964**2)
+    )
 
 
 def test_loved_counts_watchers_for_a_place_and_every_other_strategy_raters() -> None:
@@ -372,8 +376,11 @@ def test_null_is_the_default() -> None:
 
 
 def test_a_share_of_nothing_and_of_everything_stays_within_zero_and_one() -> None:
-    low, centre, sd = strategies.wilson(np.array([0, 50, 8]), np.array([50, 50, 10]))
+    low, centre, error = strategies.wilson(np.array([0, 50, 8]), np.array([50, 50, 10]))
     expected = [proportion_confint(k, n, 0.05, "wilson") for k, n in ((0, 50), (50, 50), (8, 10))]
     assert low.tolist() == pytest.approx([bounds[0] for bounds in expected], abs=1e-12)
-    assert (centre + strategies.WILSON_Z * sd).tolist() == pytest.approx([bounds[1] for bounds in expected])
+    assert centre.tolist() == pytest.approx([sum(bounds) / 2 for bounds in expected])
+    # Ten voices of 13.84.
+    middle = (8 + 1.96**2 / 2) / (10 + 1.96**2)
+    assert error[2] == pytest.approx(math.sqrt(10 * middle * (1 - middle)) / (10 + 1.96**2), rel=1e-4)
     assert low[0] == 0
