@@ -225,7 +225,7 @@ def damped_error(variance: float | Floats, raters: NDArray[Any], prior_weight: f
 
 
 def wilson(successes: Integers, trials: Integers) -> tuple[Floats, Floats, Floats]:
-    """Lower bound and centre of the 95 % Wilson score interval (Wilson 1927), and the centre's standard error."""
+    """Lower bound and centre of the 95 % Wilson score interval (1927), and the centre's standard error."""
     z = WILSON_Z
     centre = (successes + z**2 / 2) / (trials + z**2)
     reach = z * np.sqrt(successes * (trials - successes) / trials + z**2 / 4) / (trials + z**2)
