@@ -128,10 +128,11 @@ def published(
 def circles_template(
     server_url: str, published_template: str, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[str]:
-    """The name of a database with two more cohorts published: `readers` (m0 to m11) and `critics` (m6 to m15).
+    """The name of a database with two more cohorts published.
 
-    Forty films: every fourth a horror film, directed by Agnès Varda and Orson Welles in turns, one a year
-    from 1961. Members with an odd number like what the others do not, and m15 gives everything 3 stars.
+    `readers` are m0 to m11, `critics` m6 to m15. Forty films, one a year from 1961: every fourth a horror
+    film, directed by Agnès Varda and Orson Welles in turns. Members with an odd number like what the others
+    do not, and m15 gives everything 3 stars.
     """
     settings = Settings(_env_file=None, home=tmp_path_factory.mktemp("home"))  # type: ignore[call-arg]
     template = f"template_{uuid.uuid4().hex[:12]}"

@@ -32,6 +32,10 @@ comment on column intermediate.circle_films.wasserstein is
 alter table intermediate.circle_films drop constraint circle_films_cohort_id_fkey;
 alter table intermediate.strategy_scores drop constraint strategy_scores_cohort_id_fkey;
 
+-- The films that have a place, of one cohort and strategy: a quarter of a large circle's, read by every ranking.
+create index strategy_scores_places on intermediate.strategy_scores (cohort_id, strategy, rank)
+    where rank is not null;
+
 create table intermediate.circle_pairs (
     cohort_id bigint not null,
     user_a bigint not null,
