@@ -21,6 +21,7 @@ BENCHMARKS = [
     "import_export",
     "statistics",
     "rank_filters",
+    "ranking_quality",
     "sync_members",
     "replay",
     "enrich_films",
