@@ -158,7 +158,7 @@ def test_rankings_equal_a_second_implementation(circle: Circle) -> None:
                 score = estimate - 1.2815515655 * sd
             else:
                 score = estimate = (sum(stars) + plain.m * plain.C) / (len(stars) + plain.m)
-                sd = math.sqrt(plain.s2 / (len(stars) + plain.m))
+                sd = math.sqrt(len(stars) * plain.s2) / (len(stars) + plain.m)
             expected[number] = (score, estimate, sd, len(stars))
         assert set(rows) == {films[number] for number in expected}
         for number, (score, estimate, sd, raters) in expected.items():

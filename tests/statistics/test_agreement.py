@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-from fractions import Fraction
-from itertools import combinations
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from almanac_pipeline.statistics.agreement import RESAMPLES, agreement, agreement_intervals
+from tests.statistics.plain_agreement import peeled
 
 
 @pytest.mark.parametrize(
@@ -46,31 +45,6 @@ def test_many_films_at_once_equal_each_alone_by_the_book(films: list[list[int]])
     found = agreement(np.array(films))
     assert found == pytest.approx([peeled(film) for film in films], abs=1e-12)
     assert agreement(np.array(films).T, axis=0).tolist() == found.tolist()
-
-
-def peeled(counts: list[int]) -> float:
-    """A with fractions, layer by layer, every triple of buckets looked at."""
-    left, total = [Fraction(count) for count in counts], Fraction(0)
-    while any(left):
-        height = min(count for count in left if count)
-        full = [bool(count) for count in left]
-        total += height * sum(full) / Fraction(sum(counts)) * of_pattern(full)
-        left = [count - height if count else count for count in left]
-    return float(total)
-
-
-def of_pattern(full: list[bool]) -> Fraction:
-    buckets, size = len(full), sum(full)
-    if size == 1:
-        return Fraction(1)
-    if size == buckets:
-        return Fraction(0)
-    triples = ["".join("01"[full[k]] for k in chosen) for chosen in combinations(range(buckets), 3)]
-    together, apart = triples.count("110") + triples.count("011"), triples.count("101")
-    unimodality = Fraction(
-        (buckets - 2) * together - (buckets - 1) * apart, (buckets - 2) * (together + apart)
-    )
-    return unimodality * (1 - Fraction(size - 1, buckets - 1))
 
 
 def test_counts_of_a_whole_site_are_no_trouble() -> None:
