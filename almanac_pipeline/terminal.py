@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 SUMMARY_KEY = "summary"
 """Metadata entry of a materialization that says in one line what happened."""
 
+UNCHANGED_KEY = "unchanged"
+"""Metadata entry of a materialization that wrote nothing: the asset shows its present inputs already."""
+
 
 class RunView:
     """Shows one run. Use as a context manager around the loop over its events."""
@@ -83,10 +86,11 @@ class RunView:
             self._started[step] = time.monotonic()
             self._tasks[step] = self._progress.add_task(_readable(step), total=None, count="")
         elif kind == "ASSET_MATERIALIZATION":
-            summary = event.step_materialization_data.materialization.metadata.get(SUMMARY_KEY)
+            metadata = event.step_materialization_data.materialization.metadata
+            summary = metadata.get(SUMMARY_KEY)
             if summary is not None and summary.value:
                 self._summaries.setdefault(step, []).append(str(summary.value))
-            self._tables[step] += 1
+            self._tables[step] += UNCHANGED_KEY not in metadata
         elif kind == "ASSET_CHECK_EVALUATION":
             check = event.asset_check_evaluation_data
             if step.endswith(check.check_name):

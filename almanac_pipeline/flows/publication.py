@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import psycopg
@@ -130,6 +130,12 @@ def shows_news(connection: psycopg.Connection, slug: str) -> bool:
     cohort_id = get_cohort(connection, slug).cohort_id
     last = last_publication(connection, cohort_id)
     return last is None or last.input_version != input_version(built_versions(connection, cohort_id))
+
+
+def awaited(connection: psycopg.Connection, slugs: Sequence[str], *, force: bool = False) -> bool:
+    """Whether a step after the data has something to do for one of the cohorts."""
+    due = marts_to_build(connection, slugs, force=force)
+    return any(due.values()) or any(shows_news(connection, slug) for slug in slugs)
 
 
 def publish(

@@ -1,10 +1,13 @@
 """From raw rows to marts: dbt's first stage, the circle model in numpy, dbt's second stage.
 
 Each works on those cohorts of the run for which its own stage is stale: a changed threshold gives new
-labels and fits no circle, a changed parameter fits the circle and reads no ratings.
+labels and fits no circle, a changed parameter fits the circle and reads no ratings. Dagster skips what
+waits for an asset that a run does not report, so a step reports what it left as it was, too, if a later
+one has something to do; if none has, nothing is reported.
 """
 
 from collections.abc import Iterator
+from graphlib import TopologicalSorter
 from typing import Any
 
 import dagster as dg
@@ -17,13 +20,14 @@ from almanac_pipeline.errors import ConfigurationError, DbtError
 from almanac_pipeline.flows.publication import (
     MARTS_SELECTION,
     StaleCohort,
+    awaited,
     changed_cohorts,
     compute_waiting,
     mark_marts,
     marts_to_build,
-    shows_news,
 )
 from almanac_pipeline.partitions import cohorts
+from almanac_pipeline.terminal import UNCHANGED_KEY
 from almanac_pipeline.warehouse import dbt
 from almanac_pipeline.warehouse.connection import connect_to
 
@@ -48,6 +52,7 @@ def before_statistics(context: dg.AssetExecutionContext, almanac: Almanac) -> It
     with final_errors():
         with connect_to(almanac.database_url) as connection:
             changed = changed_cohorts(connection, context.partition_keys, force=_force(context))
+            due = bool(changed) or awaited(connection, context.partition_keys)
         if unchanged := len(context.partition_keys) - len(changed):
             context.log.info(f"{unchanged} cohorts show their present inputs: nothing to build")
         stale = [cohort for cohort in changed.values() if cohort.stage == "data"]
@@ -56,7 +61,7 @@ def before_statistics(context: dg.AssetExecutionContext, almanac: Almanac) -> It
         except DbtError:
             yield from _results(context, nodes)
             raise
-    yield from _results(context, nodes)
+    yield from _results(context, nodes, all_assets=due)
 
 
 @dg.asset(
@@ -78,6 +83,9 @@ def before_statistics(context: dg.AssetExecutionContext, almanac: Almanac) -> It
 def circle_model(context: dg.AssetExecutionContext, almanac: Almanac) -> Iterator[dg.MaterializeResult]:
     with final_errors(), connect_to(almanac.database_url) as connection:
         reports = compute_waiting(connection, context.partition_keys, force=_force(context))
+        due = awaited(connection, context.partition_keys)
+    if not reports and due:
+        yield dg.MaterializeResult(metadata={UNCHANGED_KEY: True})
     if reports:
         yield dg.MaterializeResult(
             metadata=report_metadata(
@@ -111,9 +119,8 @@ def after_statistics(context: dg.AssetExecutionContext, almanac: Almanac) -> Ite
         except DbtError:
             yield from _results(context, nodes)
             raise
-        news = any(shows_news(connection, slug) for slug in context.partition_keys)
-    yield from _results(context, nodes)
-    yield from _views(context) if nodes or news else ()
+        published_next = awaited(connection, context.partition_keys)
+    yield from _results(context, nodes, all_assets=bool(nodes) or published_next)
 
 
 def _force(context: dg.AssetExecutionContext) -> bool:
@@ -138,29 +145,31 @@ def _build(
         raise
 
 
-def _results(context: dg.AssetExecutionContext, nodes: list[dbt.NodeResult]) -> Iterator[Any]:
-    """What became of every table and test."""
+def _results(
+    context: dg.AssetExecutionContext, nodes: list[dbt.NodeResult], *, all_assets: bool = False
+) -> Iterator[Any]:
+    """What became of every table and test; with `all_assets` also that the others are as they should be."""
     specs = {spec.metadata["dagster_dbt/unique_id"]: spec for spec in context.assets_def.specs}
     checks = {spec.metadata["dagster_dbt/unique_id"]: spec for spec in context.assets_def.check_specs}
     # Two builds of one run (marts here, labels there) are one materialization: the last says it all.
-    for unique_id, node in {node.unique_id: node for node in nodes}.items():
-        if (spec := specs.get(unique_id)) is not None and node.status == "success":
+    latest = {node.unique_id: node for node in nodes}
+    built = {
+        specs[key].key: node for key, node in latest.items() if key in specs and node.status == "success"
+    }
+    # Dagster wants assets after those that they wait for.
+    dependencies = {spec.key: {dep.asset_key for dep in spec.deps} for spec in specs.values()}
+    for key in TopologicalSorter(dependencies).static_order():
+        if (node := built.get(key)) is not None:
             rows = {} if node.rows_affected is None else {"dagster/row_count": node.rows_affected}
-            yield dg.MaterializeResult(
-                asset_key=spec.key,
-                metadata={"seconds": round(node.seconds, 3), "table": node.relation, **rows},
-            )
-        elif (check := checks.get(unique_id)) is not None and node.status in ("pass", "warn", "fail"):
+            metadata = {"seconds": round(node.seconds, 3), "table": node.relation, **rows}
+            yield dg.MaterializeResult(asset_key=key, metadata=metadata)
+        elif all_assets and key in dependencies:
+            yield dg.MaterializeResult(asset_key=key, metadata={UNCHANGED_KEY: True})
+    for unique_id, node in latest.items():
+        if (check := checks.get(unique_id)) is not None and node.status in ("pass", "warn", "fail"):
             yield dg.AssetCheckResult(
                 asset_key=check.asset_key,
                 check_name=check.name,
                 passed=node.status == "pass",
                 metadata={"status": node.status, "seconds": round(node.seconds, 3)},
             )
-
-
-def _views(context: dg.AssetExecutionContext) -> Iterator[dg.MaterializeResult]:
-    """Marts that are views show what was built or computed below them."""
-    for spec in context.assets_def.specs:
-        if PUBLISHED_VIEWS_TAG in spec.tags:
-            yield dg.MaterializeResult(asset_key=spec.key)
