@@ -293,4 +293,6 @@ def _rule(row: LabelledFilms) -> str:
     for criterion, threshold in row.criteria.items():
         comparison, _, measure = criterion.partition("_")
         words.append(f"{measure.replace('_', ' ')} {_COMPARISONS[comparison]} {threshold:g}")
-    return ", ".join(words) or "none of the others fits"
+    if not words:
+        return "liked, and rated by nobody" if row.label == "likes only" else "none of the others fits"
+    return ", ".join(words)

@@ -241,7 +241,7 @@ def _pairs_table(pairs: Sequence[PairTaste], beside: str | None = None) -> Table
         *([] if beside else ["member"]),
         "and",
         "alike>",
-        "95 % sure>",
+        "r, 95 % sure>",
         "films>",
         "gap>",
         "same>",

@@ -13,7 +13,7 @@ from typing import IO, Any
 
 import psycopg
 import pyarrow as pa
-from psycopg.sql import SQL, Composed, Identifier, Literal
+from psycopg.sql import SQL, Composable, Composed, Identifier, Literal
 from pyarrow import parquet
 
 from almanac_pipeline.errors import ConfigurationError
@@ -97,7 +97,8 @@ def write_letterboxd_list(connection: psycopg.Connection, file: MartFile, stream
         where listed.{order} is not null
         order by listed.{order}, listed.film_id
     """).format(order=Identifier(order), attribution=Literal(ATTRIBUTION), rows=rows)
-    return Written(_copy(connection, query, stream), _left_out(connection, file, columns))
+    has_place = SQL("{} is not null").format(Identifier(order))
+    return Written(_copy(connection, query, stream), _left_out(connection, file, columns, has_place))
 
 
 def write_parquet(connection: psycopg.Connection, file: MartFile, stream: IO[bytes]) -> Written:
@@ -162,13 +163,15 @@ def _conditions(file: MartFile, columns: list[str], *, guarded: bool) -> Compose
     return SQL(" and ").join(conditions)
 
 
-def _left_out(connection: psycopg.Connection, file: MartFile, columns: list[str]) -> int:
+def _left_out(
+    connection: psycopg.Connection, file: MartFile, columns: list[str], wanted: Composable = SQL("true")
+) -> int:
     """Rows that a private file would have beyond this one."""
     if file.private:
         return 0
     counts = [
-        SQL("(select count(*) from almanac.{mart} where {conditions})").format(
-            mart=Identifier(file.mart), conditions=_conditions(file, columns, guarded=guarded)
+        SQL("(select count(*) from almanac.{mart} where {wanted} and {conditions})").format(
+            mart=Identifier(file.mart), wanted=wanted, conditions=_conditions(file, columns, guarded=guarded)
         )
         for guarded in (False, True)
     ]

@@ -196,7 +196,7 @@ def films_of_members(
     parts: dict[Contrast, tuple[Composable, Composable, Composable]] = {
         "shared": (
             SQL("join"),
-            SQL("least(first.stars, second.stars) >= 4"),
+            SQL("first.stars >= 4 and second.stars >= 4"),
             SQL("first.stars + second.stars desc"),
         ),
         "apart": (SQL("join"), apart + SQL(" >= 1"), apart + SQL(" desc")),

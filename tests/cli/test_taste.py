@@ -68,8 +68,8 @@ def test_two_members_are_compared_film_by_film(almanac: Almanac, circles: str) -
     for title in ("Loved by both", "Furthest apart", "Of m0, new to m1", "Of m1, new to m0"):
         assert title in found, title
         assert 1 < len(found[title]) <= 4
-    for row in found["Loved by both"][1:]:
-        assert min(float(row[-1]), float(row[-2])) >= 4
+    for _, _, mine, theirs in found["Loved by both"][1:]:
+        assert min(float(mine), float(theirs)) >= 4
     gaps = [abs(float(row[-1]) - float(row[-2])) for row in found["Furthest apart"][1:]]
     assert gaps == sorted(gaps, reverse=True)
     with psycopg.connect(circles) as connection:
