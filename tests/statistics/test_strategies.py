@@ -22,7 +22,7 @@ from almanac_pipeline.statistics import divergence, strategies
 from almanac_pipeline.statistics.parameters import RankingParameters
 from almanac_pipeline.warehouse.statistics_tables import CohortOpinions
 from tests.statistics.movielens import golden_rankings, opinions, titles
-from tests.statistics.plain_strategies import Said, plain_bayesian_sd, plain_scores
+from tests.statistics.plain_strategies import Said, plain_strategies
 
 ALL = {
     "almanac", "forecast", "bayesian", "wilson", "discovery", "recency", "hybrid", "engagement", "consensus",
@@ -104,22 +104,24 @@ averages = st.dictionaries(st.integers(0, 7), st.floats(1, 5), max_size=8)
 
 @settings(deadline=None, max_examples=30)
 @given(worlds(), averages)
-def test_every_score_equals_a_second_implementation(said: list[Said], outside: dict[int, float]) -> None:
+def test_every_score_and_its_doubt_equal_a_second_implementation(
+    said: list[Said], outside: dict[int, float]
+) -> None:
     outside = {i: average for i, average in outside.items() if i in {s.film for s in said}}
     statistics = compute(said, global_average=outside)
     agreed = (
         {i: a for i, a in film_column(statistics, "agreement").items() if a == a} if statistics.circle else {}
     )
-    expected = plain_scores(said, outside, agreed)
-    if not expected["loved"]:
-        del expected["loved"]
-    assert statistics.rows.scores.keys() - {"forecast"} == expected.keys()
-    for strategy, scores in expected.items():
+    expected = plain_strategies(said, outside, agreed)
+    if not expected.score["loved"]:
+        del expected.score["loved"]
+    assert statistics.rows.scores.keys() - {"forecast"} == expected.score.keys()
+    for strategy, scores in expected.score.items():
         assert column(statistics, strategy, "score") == pytest.approx(scores, abs=1e-7), strategy
-    if statistics.circle:
-        sd = plain_bayesian_sd(said)
-        for strategy in ("bayesian", "consensus"):
-            assert column(statistics, strategy, "estimate_sd") == pytest.approx(sd, abs=1e-9)
+        assert column(statistics, strategy, "estimate") == pytest.approx(
+            expected.estimate[strategy], abs=1e-7
+        )
+        assert column(statistics, strategy, "estimate_sd") == pytest.approx(expected.sd[strategy], abs=1e-7)
 
 
 @settings(deadline=None, max_examples=25)
