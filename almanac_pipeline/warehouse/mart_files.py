@@ -24,6 +24,7 @@ PER_MEMBER = frozenset(("member_profiles", "taste_similarity", "watchlist_overla
 PARQUET_BATCH_ROWS = 50_000
 
 _FILMS = SQL("film_id in (select film_id from almanac.cohort_film_stats where cohort = {cohort} and {rule})")
+_ALL = SQL("true")
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,7 +157,7 @@ def _conditions(file: MartFile, columns: list[str], *, guarded: bool) -> Compose
     if guarded and "is_shareable" in columns:
         conditions.append(SQL("is_shareable").format())
     elif "film_id" in columns and (guarded or "cohort" not in columns):
-        rule = SQL("is_shareable") if guarded else SQL("true")
+        rule = SQL("is_shareable") if guarded else _ALL
         conditions.append(_FILMS.format(cohort=cohort, rule=rule))
     if file.strategy is not None:
         conditions.append(SQL("strategy = {}").format(Literal(file.strategy)))
@@ -164,7 +165,7 @@ def _conditions(file: MartFile, columns: list[str], *, guarded: bool) -> Compose
 
 
 def _left_out(
-    connection: psycopg.Connection, file: MartFile, columns: list[str], wanted: Composable = SQL("true")
+    connection: psycopg.Connection, file: MartFile, columns: list[str], wanted: Composable = _ALL
 ) -> int:
     """Rows that a private file would have beyond this one."""
     if file.private:
