@@ -1,3 +1,5 @@
+{{ config(indexes=[{'columns': ['cohort', 'bucket']}, {'columns': ['cohort', 'distribution_label']}]) }}
+
 with cohorts as (
     select * from {{ ref('int_publishable_cohorts') }}
 ),
