@@ -33,7 +33,12 @@ habits as (
 ),
 
 pairs as (
-    select * from {{ ref('taste_similarity') }}
+    select
+        cohort,
+        user_a,
+        user_b,
+        similarity
+    from {{ ref('taste_similarity') }}
     where similarity is not null and {{ is_publishable() }}
 ),
 

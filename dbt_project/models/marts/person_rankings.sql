@@ -12,7 +12,11 @@ circle_films as (
 ),
 
 credits as (
-    select * from {{ ref('stg_raw__film_people') }}
+    select
+        film_id,
+        role,
+        person_id
+    from {{ ref('stg_raw__film_people') }}
 ),
 
 people as (
@@ -22,113 +26,133 @@ people as (
 -- What the raters of a film say, not pulled anywhere: stars above the circle's middle, and its variance.
 voices as (
     select
-        cohorts.cohort,
-        circles.film_mean,
-        circles.film_variance,
+        cohorts.cohort_id,
         circle_films.film_id,
         circle_films.raters,
         (
             circle_films.estimate * (circle_films.information + circles.prior_weight)
             - circles.prior_weight * circle_films.prior
         ) / circle_films.information - circles.film_mean as voice,
-        circles.residual_variance / circle_films.information as noise
+        circles.residual_variance / circle_films.information as noise,
+        1 / (circles.film_variance + circles.residual_variance / circle_films.information) as weight
     from cohorts
     inner join circles on cohorts.cohort_id = circles.cohort_id
     inner join circle_films on cohorts.cohort_id = circle_films.cohort_id
 ),
 
-credited as (
-    select
-        voices.*,
-        credits.role,
-        credits.person_id,
-        1 / (voices.film_variance + voices.noise) as weight
-    from voices
-    inner join credits on voices.film_id = credits.film_id
-),
-
--- Films of one person vary together by as much as persons differ: each pair of films tells of it.
+-- Over the pairs of two different films of a person.
 own_pairs as (
     select
-        cohort,
-        role,
-        power(sum(weight * voice), 2) - sum(power(weight * voice, 2)) as products,
-        power(sum(weight), 2) - sum(power(weight, 2)) as weights
-    from credited
-    group by cohort, role, person_id
+        voices.cohort_id,
+        credits.role,
+        power(sum(voices.weight * voices.voice), 2) - sum(power(voices.weight * voices.voice, 2)) as products,
+        power(sum(voices.weight), 2) - sum(power(voices.weight, 2)) as weights
+    from voices
+    inner join credits on voices.film_id = credits.film_id
+    group by voices.cohort_id, credits.role, credits.person_id
     having count(*) > 1
 ),
 
+-- Films of one person vary together by as much as persons differ: each pair of films tells of it.
 covariances as (
     select
-        cohort,
+        cohort_id,
         role,
         sum(products) / sum(weights) as covariance
     from own_pairs
-    group by cohort, role
+    group by cohort_id, role
 ),
 
 -- The circle's middle counts for at least one film and at most 25, as the circle model keeps it for ratings.
-divided as (
+levels as (
     select
-        credited.*,
+        circles.cohort_id,
+        covariances.role,
+        circles.film_mean,
+        circles.film_variance,
         least(
-            greatest(coalesce(covariances.covariance, 0), credited.film_variance / 26), credited.film_variance / 2
+            greatest(covariances.covariance, circles.film_variance / 26), circles.film_variance / 2
         ) as person_variance
-    from credited
-    left join covariances on credited.cohort = covariances.cohort and credited.role = covariances.role
+    from circles
+    inner join covariances on circles.cohort_id = covariances.cohort_id
+),
+
+-- A film's voice as evidence of a person, in each role.
+evidence as (
+    select
+        voices.cohort_id,
+        levels.role,
+        voices.film_id,
+        voices.raters,
+        1 / (levels.film_variance - levels.person_variance + voices.noise) as information,
+        voices.voice / (levels.film_variance - levels.person_variance + voices.noise) as pull
+    from voices
+    inner join levels on voices.cohort_id = levels.cohort_id
 ),
 
 weighed as (
     select
-        cohort,
-        role,
-        person_id,
-        film_mean,
-        film_variance,
-        person_variance,
+        evidence.cohort_id,
+        evidence.role,
+        credits.person_id,
         count(*) as films_count,
-        max(raters) as most_raters,
-        sum(voice / (film_variance - person_variance + noise)) as pull,
-        sum(1 / (film_variance - person_variance + noise)) + 1 / person_variance as precise
-    from divided
-    group by cohort, role, person_id, film_mean, film_variance, person_variance
+        max(evidence.raters) as most_raters,
+        sum(evidence.information) as information,
+        sum(evidence.pull) as pull
+    from evidence
+    inner join credits on evidence.film_id = credits.film_id and evidence.role = credits.role
+    group by evidence.cohort_id, evidence.role, credits.person_id
     having count(*) >= {{ var('person_min_films') }}
 ),
 
 scored as (
     select
-        *,
-        film_mean + pull / precise as estimate,
-        1 / sqrt(precise) as estimate_sd,
-        film_mean + pull / precise - 1.2815515655 / sqrt(precise) as score
+        weighed.cohort_id,
+        weighed.role,
+        weighed.person_id,
+        weighed.films_count,
+        weighed.most_raters,
+        levels.film_variance / levels.person_variance - 1 as prior_films,
+        levels.film_mean + weighed.pull / (weighed.information + 1 / levels.person_variance) as estimate,
+        1 / sqrt(weighed.information + 1 / levels.person_variance) as estimate_sd
     from weighed
+    inner join levels on weighed.cohort_id = levels.cohort_id and weighed.role = levels.role
+),
+
+named as (
+    select
+        scored.*,
+        cohorts.cohort,
+        people.name as person,
+        scored.estimate - 1.2815515655 * scored.estimate_sd as score
+    from scored
+    inner join cohorts on scored.cohort_id = cohorts.cohort_id
+    inner join people on scored.person_id = people.person_id
 ),
 
 final as (
     select
-        scored.cohort,
-        scored.role,
-        scored.person_id,
-        people.name as person,
-        cast(scored.films_count as integer) as films_count,
-        scored.most_raters,
-        scored.score,
-        scored.estimate,
-        scored.estimate_sd,
+        cohort,
+        role,
+        person_id,
+        person,
+        cast(films_count as integer) as films_count,
+        most_raters,
+        score,
+        estimate,
+        estimate_sd,
         cast(row_number() over (
-            partition by scored.cohort, scored.role
+            partition by cohort, role
             order by
-                round(cast(scored.score as {{ exact_type() }}), 9) desc,
-                scored.films_count desc,
-                {{ by_bytes('people.name') }} asc,
-                scored.person_id asc
+                round(cast(score as {{ exact_type() }}), 9) desc,
+                films_count desc,
+                {{ by_bytes('person') }} asc,
+                person_id asc
         ) as integer) as rank,
-        scored.film_variance / scored.person_variance - 1 as prior_films,
+        prior_films,
         {{ var('person_min_films') }} as min_films,
-        scored.most_raters >= {{ var('shareable_min_members') }} as is_shareable
-    from scored
-    inner join people on scored.person_id = people.person_id
+        most_raters >= {{ var('shareable_min_members') }} as is_shareable
+    from named
 )
 
 select * from final
