@@ -213,3 +213,19 @@ def test_labels_are_counted_with_their_rules(almanac: Almanac, circles: str) -> 
     assert "agreement < 0.2, end share ≥ 0.2" in next(
         line for line in spread.lines if line.startswith("two camps")
     )
+
+
+# -- rank compute ----------------------------------------------------------------------------------
+
+
+def test_computing_shows_the_strategy_that_was_asked_for(
+    almanac: Almanac, circles: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runs = []
+    # A run of Dagster takes ten seconds, and is tested with `stats refresh`.
+    monkeypatch.setattr(rank, "run", lambda job, *cohorts, tags: runs.append((job, cohorts, tags)))
+    assert almanac("rank", "compute", "-c", "readers").out == ""
+    outcome = almanac("rank", "compute", "-c", "readers", "--strategy", "wilson")
+    assert titles(outcome) == expected(circles, "true", strategy="wilson")[:10]
+    assert outcome.lines[0].split()[6] == "share"
+    assert runs == [("statistics", ("readers",), {"almanac/force": "true"})] * 2
