@@ -17,7 +17,7 @@ COHORT = "readers"
 def run(url: str, query: str) -> list[tuple[object, ...]]:
     with psycopg.connect(url) as connection:
         connection.execute("set role almanac_reader")
-        return connection.execute(query.replace(":'cohort'", f"'{COHORT}'")).fetchall()  # type: ignore[arg-type]
+        return connection.execute(query.replace(":'cohort'", f"'{COHORT}'")).fetchall()
 
 
 def test_the_page_has_ten_queries() -> None:

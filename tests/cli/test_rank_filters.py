@@ -54,7 +54,7 @@ def expected(url: str, condition: str, *, strategy: str = "almanac") -> list[str
             join almanac.film_directory as directory using (film_id)
             where cohort = 'readers' and strategy = '{strategy}' and eligible and {condition}
             order by ranking.rank
-            """  # type: ignore[arg-type]
+            """
         ).fetchall()
     return [title for (title,) in rows]
 
