@@ -22,7 +22,8 @@ def test_a_parameter_reaches_its_publication_and_a_failing_test_is_a_failed_chec
         assert "nothing to do" in next(line for line in outcome.lines if "before statistics" in line)
         assert any("publications" in line for line in outcome.lines)
         weights = connection.execute(
-            "select distinct params ->> 'watchers_weight' from almanac.film_rankings where strategy = 'hybrid'"
+            "select distinct params ->> 'watchers_weight' from almanac.film_rankings"
+            " where strategy = 'hybrid'"
         ).fetchall()
         assert weights == [("7",)]
         quiet = almanac("stats", "refresh")
