@@ -29,6 +29,7 @@ from almanac_pipeline.warehouse.publications import (
     snapshot_version,
     wanted_versions,
 )
+from almanac_pipeline.warehouse.statistics_tables import refresh_planner_statistics
 
 MARTS_SELECTION: Mapping[Stage, str] = {"marts": "tag:after_statistics", "labels": "ranking_insights+"}
 """dbt's selection of what a stage builds."""
@@ -75,6 +76,8 @@ def compute_waiting(
                 report = compute_circle(connection, cohort.slug)
                 mark_computed(connection, cohort.cohort_id, cohort.wanted.statistics, report.rows_hash)
                 reports.append(report)
+    if reports:
+        refresh_planner_statistics(connection)
     return reports
 
 
