@@ -62,7 +62,8 @@ class ExportViewing:
     logged_on: date | None
     rating: float | None
     rewatch: bool
-    has_review: bool
+    has_review: bool | None
+    """None: the export has no reviews.csv."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -271,7 +272,11 @@ class _Reader:
                 logged_on=logged_on,
                 rating=_stars(name, row, stars),
                 rewatch=rewatch,
-                has_review=(link_cell.strip() if has_own_link else (title, year, watched_on)) in reviewed,
+                has_review=(
+                    (link_cell.strip() if has_own_link else (title, year, watched_on)) in reviewed
+                    if reviewed is not None
+                    else None
+                ),
             )
             known = viewings.get(key)
             if known is None or (known.logged_on or date.min) <= (logged_on or date.min):
@@ -280,11 +285,11 @@ class _Reader:
         self._repeated += count - len(viewings)
         return tuple(viewings.values())
 
-    def _reviewed(self) -> set[object]:
+    def _reviewed(self) -> set[object] | None:
         """By what a diary entry with a review is known: its link, or title, year and day."""
         name = "reviews.csv"
         if name not in self._paths:
-            return set()
+            return None
         reviewed: set[object] = set()
         count = 0
         for row, (title, year, link, watched) in self._table(name, REVIEW_COLUMNS):

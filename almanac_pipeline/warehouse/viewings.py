@@ -42,7 +42,7 @@ class DiaryEntry:
     rating: float | None = None
     liked: bool | None = None
     rewatch: bool = False
-    has_review: bool = False
+    has_review: bool | None = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +91,7 @@ def merge_diary(
             stored = _count(connection, "raw.diary_entries", user_id)
             _require_not_shrunken("diary", len(by_key), stored, shrink_guard_share)
         _fill_incoming(connection, list(by_key.values()), source)
-        _match_entries(connection, user_id, source)
+        _match_entries(connection, user_id, source, len(by_key))
         changed, restored = _update_entries(connection, user_id, source)
         removed = 0
         if complete:
@@ -433,7 +433,7 @@ def _fill_incoming(connection: psycopg.Connection, entries: Sequence[DiaryEntry]
             rating numeric(2, 1),
             liked boolean,
             rewatch boolean not null,
-            has_review boolean not null,
+            has_review boolean,
             diary_entry_id bigint
         ) on commit delete rows
         """
@@ -455,46 +455,60 @@ def _fill_incoming(connection: psycopg.Connection, entries: Sequence[DiaryEntry]
 
 
 # By what two entries of different sources are one viewing: the film, or where one of them does not
-# know it, title and year; and the day. The nth of a day is the nth.
+# know it, title and year; and the day. Of several on one day those with the same rating, else the nth
+# is the nth.
 _SAME_VIEWING = (
-    ("film_id", "true"),
+    ("film_id, rating", "item.film_id is not null"),
+    ("film_id", "item.film_id is not null"),
     ("lower(film_title), film_year", "(item.film_id is null or stored.film_id is null)"),
 )
 
 
-def _match_entries(connection: psycopg.Connection, user_id: int, source: SourceName) -> None:
-    """Note which stored row each incoming entry is."""
-    connection.execute(
-        """
-        update incoming_entries as item set diary_entry_id = stored.diary_entry_id
-        from raw.diary_entries as stored
-        where stored.user_id = %s and stored.source = %s and stored.source_key = item.source_key
-        """,
-        [user_id, source],
-    )
-    for identity, condition in _SAME_VIEWING:
-        connection.execute(
+def _match_entries(connection: psycopg.Connection, user_id: int, source: SourceName, count: int) -> None:
+    """Note which stored row each of the `count` incoming entries is.
+
+    Removed rows come last: a viewing whose day was corrected is the row that another source has told
+    of since, and not this source's own of the earlier day.
+    """
+    for removed in ("null", "not null"):
+        count -= connection.execute(
             f"""
-            with item as (
-                select position, film_id, (row({identity}, watched_on))::text as viewing,
-                       row_number() over (partition by {identity}, watched_on order by position) as nth
-                from incoming_entries where diary_entry_id is null and watched_on is not null
-            ), stored as (
-                select diary_entry_id, film_id, (row({identity}, watched_on))::text as viewing,
-                       row_number() over (partition by {identity}, watched_on order by diary_entry_id) as nth
-                from raw.diary_entries as entry
-                where user_id = %s and source <> %s and watched_on is not null
-                  and not exists (
-                      select from incoming_entries as known
-                      where known.diary_entry_id = entry.diary_entry_id
-                  )
-            )
-            update incoming_entries as target set diary_entry_id = stored.diary_entry_id
-            from item join stored on item.viewing = stored.viewing and item.nth = stored.nth and {condition}
-            where target.position = item.position
+            update incoming_entries as item set diary_entry_id = stored.diary_entry_id
+            from raw.diary_entries as stored
+            where stored.user_id = %s and stored.source = %s and stored.source_key = item.source_key
+              and item.diary_entry_id is null and stored.removed_at is {removed}
             """,
             [user_id, source],
-        )
+        ).rowcount
+        for identity, condition in _SAME_VIEWING:
+            if count == 0:
+                return
+            count -= connection.execute(
+                f"""
+                with item as (
+                    select position, film_id, (row({identity}, watched_on))::text as viewing,
+                           row_number() over (partition by {identity}, watched_on order by position) as nth
+                    from incoming_entries where diary_entry_id is null and watched_on is not null
+                ), stored as (
+                    select diary_entry_id, film_id, (row({identity}, watched_on))::text as viewing,
+                           row_number() over (
+                               partition by {identity}, watched_on order by diary_entry_id
+                           ) as nth
+                    from raw.diary_entries as entry
+                    where user_id = %s and source <> %s and watched_on is not null
+                      and removed_at is {removed}
+                      and not exists (
+                          select from incoming_entries as known
+                          where known.diary_entry_id = entry.diary_entry_id
+                      )
+                )
+                update incoming_entries as target set diary_entry_id = stored.diary_entry_id
+                from item
+                join stored on item.viewing = stored.viewing and item.nth = stored.nth and {condition}
+                where target.position = item.position
+                """,
+                [user_id, source],
+            ).rowcount
 
 
 def _update_entries(connection: psycopg.Connection, user_id: int, source: SourceName) -> tuple[int, int]:
@@ -508,7 +522,8 @@ def _update_entries(connection: psycopg.Connection, user_id: int, source: Source
                    item.film_title, item.film_year,
                    coalesce(item.watched_on, stored.watched_on) as watched_on,
                    coalesce(item.logged_on, stored.logged_on) as logged_on,
-                   item.rating, coalesce(item.liked, stored.liked) as liked, item.rewatch, item.has_review
+                   item.rating, coalesce(item.liked, stored.liked) as liked, item.rewatch,
+                   coalesce(item.has_review, stored.has_review) as has_review
             from incoming_entries as item
             join raw.diary_entries as stored using (diary_entry_id)
             cross join lateral (
@@ -553,7 +568,7 @@ def _insert_entries(connection: psycopg.Connection, user_id: int, source: Source
             (user_id, film_id, film_match, source, source_key, film_title, film_year, watched_on, logged_on,
              rating, liked, rewatch, has_review)
         select %s, film_id, film_match, %s, source_key, film_title, film_year, watched_on, logged_on,
-               rating, liked, rewatch, has_review
+               rating, liked, rewatch, coalesce(has_review, false)
         from incoming_entries where diary_entry_id is null order by position
         """,
         [user_id, source],

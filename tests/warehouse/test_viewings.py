@@ -95,6 +95,37 @@ def test_two_viewings_on_one_day_stay_two(log: Any, diary: Any) -> None:
     assert len(diary()) == 3
 
 
+def test_two_viewings_on_one_day_are_told_apart_by_their_ratings(log: Any, diary: Any) -> None:
+    log(entry("eA", rating=2.0), entry("eB", rating=3.0))
+    newest_first = [entry("71", rating=3.0), entry("70", rating=2.0)]
+    assert log(*newest_first, source="rss", complete=False).total == 0
+
+
+@pytest.mark.parametrize("feed_first", [True, False])
+def test_a_viewing_whose_day_was_corrected_stays_one_row(log: Any, diary: Any, feed_first: bool) -> None:
+    corrected = DAY - timedelta(days=2)
+    log(entry("900"), source="rss", complete=False)
+    log(entry("eA"), as_of=LATER)
+    tell: list[dict[str, Any]] = [
+        {"key": "900", "source": "rss", "complete": False},
+        {"key": "eA", "as_of": LATER + timedelta(hours=1)},
+    ]
+    for _ in range(2):
+        for told in tell if feed_first else reversed(tell):
+            options = {name: value for name, value in told.items() if name != "key"}
+            log(entry(told["key"], watched_on=corrected), **options)
+    assert len(diary()) == 1
+
+
+def test_an_export_without_reviews_leaves_them_as_they_are(
+    log: Any, connection: psycopg.Connection
+) -> None:
+    log(entry("eA", has_review=True), entry("eB", OTHER, has_review=None))
+    log(entry("eA", has_review=None), entry("eB", OTHER, has_review=None), as_of=LATER)
+    rows = connection.execute("select has_review from raw.diary_entries order by source_key").fetchall()
+    assert rows == [(True,), (False,)]
+
+
 def test_a_feed_names_the_film_that_the_export_could_not_tell(log: Any, diary: Any) -> None:
     log(entry("eA", film=None))
     assert [row["film_match"] for row in diary()] == ["ambiguous"]
