@@ -68,13 +68,11 @@ def in_batches(
     items: Sequence[Item],
     workers: int,
     commit: Callable[[Sequence[Result]], None],
-    *,
-    patience_seconds: float | None = None,
 ) -> list[Result]:
     """Like `in_parallel`, with the results handed to `commit` a batch at a time; returns them all.
 
     A batch is full after 50 results or 5 seconds. What is finished is committed even if an
-    exception ends the work. Once `patience_seconds` are over, the items left are not begun.
+    exception ends the work.
     """
     everything: list[Result] = []
     batch: list[Result] = []
@@ -87,7 +85,7 @@ def in_batches(
             batch.clear()
 
     try:
-        for _, result in in_parallel(work, _within(patience_seconds, items), workers):
+        for _, result in in_parallel(work, items, workers):
             batch.append(result)
             if len(batch) == BATCH_SIZE or time.monotonic() - last_commit > BATCH_SECONDS:
                 flush()
@@ -95,15 +93,6 @@ def in_batches(
     finally:
         flush()
     return everything
-
-
-def _within(seconds: float | None, items: Iterable[Item]) -> Iterator[Item]:
-    """The items that are asked for before the time is over; all of them if there is no limit."""
-    started = time.monotonic()
-    for item in items:
-        if seconds is not None and time.monotonic() - started >= seconds:
-            return
-        yield item
 
 
 @dataclass(slots=True)

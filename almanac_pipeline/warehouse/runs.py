@@ -233,16 +233,6 @@ def _alert_about_layout(connection: psycopg.Connection, subject: str, error: Bas
         connection.execute("select ops.raise_alert('layout', %s, %s)", [subject, str(error)])
 
 
-def count_postponed(connection: psycopg.Connection, dagster_run_id: str) -> int:
-    """How many films and histograms a Dagster run left to a later one, so that rankings need not wait."""
-    row = connection.execute(
-        "select coalesce(sum(postponed_count), 0) from ops.enrichment_runs where dagster_run_id = %s",
-        [dagster_run_id],
-    ).fetchone()
-    assert row is not None
-    return int(row[0])
-
-
 def unread_members(connection: psycopg.Connection, dagster_run_id: str) -> list[tuple[str, str]]:
     """(user name, what went wrong) of every failure with a member in a Dagster run, by name."""
     rows = connection.execute(
