@@ -24,6 +24,8 @@ from almanac_pipeline.warehouse.opinions import Changes
 SourceName = Literal["export", "api", "pages", "rss"]
 FilmMatch = Literal["id", "name_year", "ambiguous", "unknown"]
 Subject = Literal["diary", "watchlist", "lists"]
+# Fewer stars or hearts than these may be taken back in passing.
+MARKS_DOUBTED_COUNT = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +83,8 @@ def merge_diary(
     film and day. `as_of` is the moment at which the source knew all this.
 
     Raises:
-        ShrunkenError: a complete diary is much smaller than the stored one; nothing was changed.
+        ShrunkenError: a complete diary is much smaller than the stored one, or most viewings that are
+            stored with stars (or a heart) come without them; nothing was changed.
     """
     with connection.transaction():
         if _is_outdated(connection, user_id, "diary", as_of):
@@ -92,6 +95,8 @@ def merge_diary(
             _require_not_shrunken("diary", len(by_key), stored, shrink_guard_share)
         _fill_incoming(connection, list(by_key.values()), source)
         _match_entries(connection, user_id, source, len(by_key))
+        if source != "export":  # which names its columns
+            _require_stars_and_hearts(connection, shrink_guard_share)
         changed, restored = _update_entries(connection, user_id, source)
         removed = 0
         if complete:
@@ -395,6 +400,27 @@ def _require_not_shrunken(subject: Subject, count: int, stored: int, share: floa
             "changed. If that is right, run once with a lower ALMANAC_SHRINK_GUARD_SHARE.",
             subject=subject,
         )
+
+
+def _require_stars_and_hearts(connection: psycopg.Connection, share: float) -> None:
+    """Stars whose markup has changed look like viewings without a rating, and no total tells the two apart."""
+    row = connection.execute(
+        """
+        select count(stored.rating), count(stored.rating) filter (where item.rating is not null),
+               count(*) filter (where stored.liked),
+               count(*) filter (where stored.liked and item.liked is distinct from false)
+        from incoming_entries as item join raw.diary_entries as stored using (diary_entry_id)
+        where stored.removed_at is null
+        """
+    ).fetchone()
+    assert row is not None
+    for mark, stored, shown in (("a rating", *row[:2]), ("a like", *row[2:])):
+        if shown < share * stored and stored - shown >= MARKS_DOUBTED_COUNT:
+            raise ShrunkenError(
+                f"Of {stored:,} viewings that are stored with {mark}, {shown:,} still have it: nothing was "
+                "changed. If that is right, run once with a lower ALMANAC_SHRINK_GUARD_SHARE.",
+                subject="diary",
+            )
 
 
 def _is_outdated(connection: psycopg.Connection, user_id: int, subject: Subject, as_of: datetime) -> bool:
