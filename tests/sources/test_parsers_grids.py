@@ -36,6 +36,13 @@ def test_a_grid_gives_titles_years_ids_ratings_and_likes() -> None:
     ]
 
 
+@pytest.mark.parametrize("stars", ["", " ", '<span class="glyph"></span>'])
+def test_a_place_for_stars_with_none_in_it_is_no_unrated_film(stars: str) -> None:
+    item = '{}<p class="poster-viewingdata"><span class="rating -micro -darker">{}</span></p>'
+    with pytest.raises(LayoutChangedError, match="place for stars"):
+        parse_grid(films_page(griditem(item.format(poster("Salt (2001)", "salt", 7, "q7Z"), stars))))
+
+
 @pytest.mark.parametrize("quotes", NEW_QUOTES)
 def test_json_attributes_are_read_in_every_quoting(quotes: str) -> None:
     item = griditem(poster("Salt & Ash (2001)", "salt-and-ash", 7, "q7Z", quotes))
@@ -131,8 +138,8 @@ def test_films_in_a_sidebar_are_not_part_of_the_grid() -> None:
     assert [film.slug for film in parse_grid(body).items] == ["a"]
 
 
-@pytest.mark.parametrize(("glyphs", "stars"), [("★★★½", 3.5), ("½", 0.5), (" ★★★★★ ", 5.0), (" ", None)])
-def test_a_rating_without_its_class_is_read_from_its_stars(glyphs: str, stars: float | None) -> None:
+@pytest.mark.parametrize(("glyphs", "stars"), [("★★★½", 3.5), ("½", 0.5), (" ★★★★★ ", 5.0)])
+def test_a_rating_without_its_class_is_read_from_its_stars(glyphs: str, stars: float) -> None:
     item = griditem(
         poster("A (2001)", "a", 1, "x")
         + f'<p class="poster-viewingdata"><span class="rating">{glyphs}</span></p>'
