@@ -404,6 +404,7 @@ def _each_member(
                         and any(isinstance(error, NotFoundError) for error in taken.errors),
                     )
             todo = busy
+    watch.ended()
     return results
 
 

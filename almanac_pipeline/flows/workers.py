@@ -109,18 +109,13 @@ class LayoutWatch:
         """Take note of what came of one member; `is_gone` if they were there before and are not now.
 
         Raises:
-            LayoutDriftError: this was the third, without a member in between who could be read; or more
-                members are said to be gone than can be.
+            LayoutDriftError: this was the third, without a member in between who could be read; or the
+                fourth who is gone, without anybody who is not.
         """
         self.seen_count += bool(errors or has_success)
         self.gone_count += is_gone
-        left = self.seen_count - self.gone_count
-        if self.seen_count >= GONE_DOUBTED_FROM and left < self.guard_share * self.seen_count:
-            raise LayoutDriftError(
-                f"The site says that {self.gone_count} of {self.seen_count} members do not exist; that is "
-                "not believed, nobody is marked as gone, and nothing more is read. If it is right, run once "
-                "with a lower ALMANAC_SHRINK_GUARD_SHARE"
-            )
+        if self.gone_count == self.seen_count:
+            self.ended()
         odd = [error for error in errors if isinstance(error, (LayoutChangedError, WrongPageError))]
         if odd:
             self.in_a_row += 1
@@ -130,6 +125,20 @@ class LayoutWatch:
             raise LayoutDriftError(
                 f"The pages of {self.in_a_row} members in a row are not what was asked for, or have changed; "
                 f"nothing more is read. The last reason: {odd[0]}"
+            )
+
+    def ended(self) -> None:
+        """Judge how many members are gone, which only all of them tell: the first few may well be.
+
+        Raises:
+            LayoutDriftError: more than can be.
+        """
+        left = self.seen_count - self.gone_count
+        if self.seen_count >= GONE_DOUBTED_FROM and left < self.guard_share * self.seen_count:
+            raise LayoutDriftError(
+                f"The site says that {self.gone_count} of {self.seen_count} members do not exist; that is "
+                "not believed, nobody is marked as gone, and nothing more is read. If it is right, run once "
+                "with a lower ALMANAC_SHRINK_GUARD_SHARE"
             )
 
 
@@ -142,5 +151,7 @@ def require_some_success(what: str, attempted: int, errors: Sequence[AlmanacErro
     """
     if not attempted or len(errors) < attempted:
         return
-    kind = RetriableError if any(error.retriable for error in errors) else PermanentError
-    raise kind(f"None of the {attempted} {what} could be read. The first reason: {errors[0]}")
+    none = f"None of the {attempted} {what} could be read"
+    if any(error.retriable for error in errors):
+        raise RetriableError(f"{none}; run again later. The first reason: {errors[0]}")
+    raise PermanentError(f"{none}. The first reason: {errors[0]}")
