@@ -96,7 +96,8 @@ def test_the_plan_names_the_settings_that_keep_pages_and_feeds_off(
 ) -> None:
     pages, feeds = almanac("scrape", "--plan").lines[:2]
     assert "ALMANAC_AUTHORISED=true and ALMANAC_CONTACT" in pages
-    assert "feeds" in feeds and "ALMANAC_CONTACT" in feeds
+    assert "feeds" in feeds
+    assert "ALMANAC_CONTACT" in feeds
     monkeypatch.setenv("ALMANAC_LETTERBOXD_URL", "https://pages.invalid")
     monkeypatch.setenv("ALMANAC_CONTACT", "a@example.org")
     know_robots(named, "User-agent: *\nDisallow:", "pages.invalid")
