@@ -59,8 +59,9 @@ def _next_job(run: dg.DagsterRun, instance: dg.DagsterInstance, almanac: Almanac
 
 def _was_held_back(run: dg.DagsterRun, instance: dg.DagsterInstance) -> bool:
     """Whether all but the publication succeeded: enrichment may mend what the audits found."""
+    failures = instance.all_logs(run.run_id, of_type=dg.DagsterEventType.STEP_FAILURE)
     step = publications.key.to_python_identifier()
-    return any(stats.status == "FAILURE" for stats in instance.get_run_step_stats(run.run_id, [step]))
+    return any(entry.step_key == step for entry in failures)
 
 
 def _follow(run: dg.DagsterRun, job: str) -> dg.RunRequest:
