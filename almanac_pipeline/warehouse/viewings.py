@@ -92,7 +92,7 @@ def merge_diary(
         by_key = {entry.key: entry for entry in entries}
         if complete:
             stored = _count(connection, "raw.diary_entries", user_id)
-            _require_not_shrunken("diary", len(by_key), stored, shrink_guard_share)
+            _require_not_shrunken("diary", len(by_key), stored, shrink_guard_share, source)
         _fill_incoming(connection, list(by_key.values()), source)
         _match_entries(connection, user_id, source, len(by_key))
         if source != "export":  # which names its columns
@@ -141,7 +141,7 @@ def merge_watchlist(
         }
         if complete:
             stored = _count(connection, "raw.watchlist_entries", user_id)
-            _require_not_shrunken("watchlist", len(wanted), stored, shrink_guard_share)
+            _require_not_shrunken("watchlist", len(wanted), stored, shrink_guard_share, source)
         row = connection.execute(
             """
             with written as (
@@ -205,7 +205,7 @@ def merge_lists(
         by_key = {film_list.key: film_list for film_list in lists}
         if complete:
             stored = _count(connection, "raw.lists", user_id)
-            _require_not_shrunken("lists", len(by_key), stored, shrink_guard_share)
+            _require_not_shrunken("lists", len(by_key), stored, shrink_guard_share, source)
         film_ids = iter(
             resolve_films(
                 connection, [film for film_list in by_key.values() for film in film_list.films], source
@@ -393,11 +393,13 @@ def _count(connection: psycopg.Connection, table: str, user_id: int) -> int:
     return int(row[0])
 
 
-def _require_not_shrunken(subject: Subject, count: int, stored: int, share: float) -> None:
-    if count < share * stored:
+def _require_not_shrunken(
+    subject: Subject, count: int, stored: int, share: float, source: SourceName
+) -> None:
+    if staging.is_shrunken(count, stored, share, source):
         raise ShrunkenError(
-            f"The {subject} of the member would shrink from {stored:,} to {count:,} entries: nothing was "
-            "changed. If that is right, run once with a lower ALMANAC_SHRINK_GUARD_SHARE.",
+            f"The {subject} of the member would shrink from {stored:,} to {count:,} entries: none of these "
+            "was changed. If that is right, run once with a lower ALMANAC_SHRINK_GUARD_SHARE.",
             subject=subject,
         )
 
