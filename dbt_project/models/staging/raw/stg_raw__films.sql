@@ -3,10 +3,11 @@ select
     lid,
     uid,
     slug,
-    title,
     release_year,
     tmdb_media_type,
     tmdb_id,
     tmdb_vote_average,
-    tmdb_vote_count
+    tmdb_vote_count,
+    -- A favourite that no other file of an export names is known by its short link alone.
+    case when title = lid then 'Unknown title' else title end as title
 from {{ source('raw', 'films') }}
