@@ -477,6 +477,12 @@ TRAPS = [
         None,
     ),
     Trap(
+        "the same without a year",
+        Wanted("Chernobyl", None),
+        [film("Chernobyl", 2019, 87_108, media_type="tv", votes=6000), film("Chernobyl", 2019, 2, votes=30)],
+        None,
+    ),
+    Trap(
         "an obscure film, and a well-known series of another time",
         Wanted("Fargo", 1952),
         [film("Fargo", 2014, 60_622, media_type="tv", votes=9000), film("Fargo", 1952, 1, votes=2)],
@@ -592,6 +598,7 @@ TRAPS = [
     only("Rocky 5", "Rocky V", 1),
     only("Ocean's Eleven", "Ocean's 11", 1),
     only("Quiet Harbour: Part II", "Quiet Harbour - Part Two", 1),
+    only("Quiet Harbour: Volume I", "Quiet Harbour: Vol. 1", 1),
     only("Fast & Furious", "Fast and Furious", 1),
     only("Haine", "La Haine", 1),
     only("Boot, Das", "Das Boot", 1),

@@ -42,7 +42,7 @@ NO_DATE_THERE_FIT = 0.85
 MAIN_PART_FIT = 0.99
 KNOWN_AS_FIT = 0.97
 BRACKETED_FIT = 0.86
-LOOSE_FIT = 0.94
+LOOSE_FIT = 0.9
 HEAD_FIT = 0.85
 # Similar titles are mostly other films: they are for a person to look at.
 MAX_SIMILAR_FIT = 0.85
@@ -243,15 +243,14 @@ def rank(
 def decided(wanted: Wanted, ranked: Sequence[Candidate], threshold: float = THRESHOLD) -> Candidate | None:
     """The film that fits well enough and stands clear of the next; None if a person should choose.
 
-    Without a year votes tell nothing: the film must fit better by itself.
+    Without a year its votes tell nothing: it must fit better by itself as well.
     """
     best = ranked[0] if ranked else None
     if best is None or best.score < threshold or best.title.media_type != "movie":
         return None
+    leads = [best.standing - other.standing for other in ranked[1:]]
     if wanted.release_year is None:
-        leads = [best.score - other.score for other in ranked[1:]]
-    else:
-        leads = [best.standing - other.standing for other in ranked[1:]]
+        leads += [best.score - other.score for other in ranked[1:]]
     return best if all(round(lead, 6) >= MARGIN for lead in leads) else None
 
 
@@ -411,8 +410,10 @@ def _numbers(folded: str) -> list[str]:
 
 
 def _content(title: str) -> str:
-    """The words to search for if a title is spelt in another way there: no numbers, few short words."""
-    words = [word for word in fold(title).split() if not (word.isdigit() or word in _COUNTED_NUMBERS)]
+    """The words to search for if a title is spelt in another way there: none that has another spelling, few
+    short ones."""
+    varying = _COUNTED_NUMBERS.keys() | _COUNTERS | _SHORT_FORMS.keys() | set(_SHORT_FORMS.values())
+    words = [word for word in fold(title).split() if not (word.isdigit() or word in varying)]
     return " ".join([word for word in words if len(word) > 3] or words)
 
 
