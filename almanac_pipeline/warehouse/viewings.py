@@ -498,13 +498,14 @@ def _match_entries(connection: psycopg.Connection, user_id: int, source: SourceN
     Removed rows come last: a viewing whose day was corrected is the row that another source has told
     of since, and not this source's own of the earlier day.
     """
-    for removed in ("null", "not null"):
+    # In the first statement none is, and the planner, told so, would expect few rows and loop over all.
+    for removed, unmatched in (("null", ""), ("not null", "and item.diary_entry_id is null")):
         count -= connection.execute(
             f"""
             update incoming_entries as item set diary_entry_id = stored.diary_entry_id
             from raw.diary_entries as stored
             where stored.user_id = %s and stored.source = %s and stored.source_key = item.source_key
-              and item.diary_entry_id is null and stored.removed_at is {removed}
+              and stored.removed_at is {removed} {unmatched}
             """,
             [user_id, source],
         ).rowcount
