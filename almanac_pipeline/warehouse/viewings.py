@@ -498,7 +498,6 @@ def _match_entries(connection: psycopg.Connection, user_id: int, source: SourceN
     Removed rows come last: a viewing whose day was corrected is the row that another source has told
     of since, and not this source's own of the earlier day.
     """
-    # In the first statement none is, and the planner, told so, would expect few rows and loop over all.
     for removed, unmatched in (("null", ""), ("not null", "and item.diary_entry_id is null")):
         count -= connection.execute(
             f"""
@@ -509,6 +508,8 @@ def _match_entries(connection: psycopg.Connection, user_id: int, source: SourceN
             """,
             [user_id, source],
         ).rowcount
+        if count > 0:  # else the planner takes it that nearly all are matched, and loops over the rest
+            connection.execute("analyze incoming_entries")
         for identity, condition in _SAME_VIEWING:
             if count == 0:
                 return
