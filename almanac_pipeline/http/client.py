@@ -290,6 +290,8 @@ class PoliteClient:
                     return parse(response)
                 except BlockedError:
                     raise self._block(asking, "a challenge page") from None
+            except LongPauseError:
+                raise
             except RetriableError as error:
                 failure = error
             try:
