@@ -159,7 +159,12 @@ def _run(
                     SQL(", ").join(SQL("{} = %s").format(Identifier(name)) for name in _COUNTS[kind]),
                     key,
                 ),
-                [status, reason or run.error_sample, *(getattr(run, name) for name in _COUNTS[kind]), run.run_id],
+                [
+                    status,
+                    reason or run.error_sample,
+                    *(getattr(run, name) for name in _COUNTS[kind]),
+                    run.run_id,
+                ],
             )
 
 

@@ -405,7 +405,7 @@ def _require_not_shrunken(
 
 
 def _require_stars_and_hearts(connection: psycopg.Connection, share: float) -> None:
-    """Stars whose markup has changed look like viewings without a rating, and no total tells the two apart."""
+    """Stars whose markup has changed look like viewings without a rating: no total tells them apart."""
     row = connection.execute(
         """
         select count(stored.rating), count(stored.rating) filter (where item.rating is not null),

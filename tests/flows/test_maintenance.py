@@ -178,7 +178,9 @@ def test_what_is_no_films_answer_any_more_goes_in_time_even_if_the_next_maintena
         " from unnest(array[1, 62, 64]) as days"
     )
     assert maintain().purged_count == 2
-    assert query("select tmdb_id::int from raw.tmdb_payloads where payload::text = '{}'") == [{"tmdb_id": 999064}]
+    assert query("select tmdb_id::int from raw.tmdb_payloads where payload::text = '{}'") == [
+        {"tmdb_id": 999064}
+    ]
 
 
 def test_a_refused_token_ends_the_run_but_what_has_expired_is_purged(

@@ -260,7 +260,7 @@ def test_a_page_without_owner_is_refused(sync: Sync, world: World) -> None:
 
 def test_a_rated_grid_without_stars_is_a_changed_layout(sync: Sync, world: World) -> None:
     def bare(page: FilmGrid, number: int) -> FilmGrid:
-        return replace(page, items=tuple(replace(item, rating=None) for item in page.items))
+        return replace(page, items=tuple(item._replace(rating=None) for item in page.items))
 
     world.change_page = bare
     with pytest.raises(Exception, match="without stars"):
@@ -446,7 +446,7 @@ def test_a_layout_that_drifts_half_way_through_a_grid_merges_nothing_of_it(
 
 
 def without_hearts(page: FilmGrid, number: int) -> FilmGrid:
-    return replace(page, items=tuple(replace(item, liked=False) for item in page.items))
+    return replace(page, items=tuple(item._replace(liked=False) for item in page.items))
 
 
 @pytest.mark.parametrize("full", [False, True])

@@ -146,15 +146,15 @@ def test_a_diary_whose_stars_or_hearts_are_gone_clears_none(
     diary: Sync, world: World, query: Query, mark: str
 ) -> None:
     gone = {"rating": None, "liked": False}[mark]
-    rows = [replace(row, film=replace(row.film, liked=True)) for row in world.person("ada").diary]
+    rows = [replace(row, film=row.film._replace(liked=True)) for row in world.person("ada").diary]
     world.person("ada").diary = rows
     diary()
     stored = query("select source_key, rating, liked from raw.diary_entries order by source_key")
-    world.person("ada").diary = [replace(row, film=replace(row.film, **{mark: gone})) for row in rows]
+    world.person("ada").diary = [replace(row, film=row.film._replace(**{mark: gone})) for row in rows]
     assert "Of 8 viewings that are stored with" in diary().failures[0]
     assert query("select source_key, rating, liked from raw.diary_entries order by source_key") == stored
     assert query("select kind from ops.alerts where resolved_at is null") == [{"kind": "suspicious"}]
-    world.person("ada").diary = [replace(rows[0], film=replace(rows[0].film, **{mark: gone})), *rows[1:]]
+    world.person("ada").diary = [replace(rows[0], film=rows[0].film._replace(**{mark: gone})), *rows[1:]]
     assert diary().changed_count == 1
 
 

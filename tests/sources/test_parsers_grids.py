@@ -4,13 +4,10 @@
 
 from __future__ import annotations
 
-from dataclasses import FrozenInstanceError, replace
-
 import pytest
 
 from almanac_pipeline.errors import LayoutChangedError, RetriableError, WrongPageError
 from almanac_pipeline.sources.pages.parsers import parse_grid
-from almanac_pipeline.sources.records import FilmItem
 from tests.sources.parser_pages import (
     NEW_QUOTES,
     films_page,
@@ -336,14 +333,6 @@ def test_a_grid_says_where_opinions_have_their_place_and_which_era_it_is_of() ->
     old = '<li class="poster-container">' + old_poster("Old Ash", "old-ash", 14, bare_slug=False) + "</li>"
     grid = parse_grid(films_page(old, total="1 film"))
     assert (grid.is_old_markup, grid.marked_count, grid.hearted_count) == (True, 0, 0)
-
-
-def test_a_film_of_a_grid_is_a_record_like_any_other_and_cannot_be_changed() -> None:
-    item = parse_grid(films_page(three_films())).items[0]
-    assert item == FilmItem("glass-harbour", "Glass Harbour", 1999, "film:11", "aB1", 4.5, True)
-    assert hash(item) == hash(replace(item))
-    with pytest.raises(FrozenInstanceError):
-        item.rating = 5.0  # type: ignore[misc]  # which is what must fail
 
 
 def test_page_links_are_found_behind_the_films_around_them_or_before_them() -> None:
