@@ -3,6 +3,7 @@
 import dagster as dg
 
 from almanac_pipeline.defs import jobs
+from almanac_pipeline.defs.automation.chain import chain
 from almanac_pipeline.defs.enrichment import assets as enrichment
 from almanac_pipeline.defs.enrichment import maintenance
 from almanac_pipeline.defs.enrichment.checks import coverage_checks
@@ -25,7 +26,7 @@ defs = dg.Definitions(
         jobs.import_exports,
         jobs.maintenance,
     ],
-    sensors=[sensors.inbox],
+    sensors=[sensors.inbox, chain],
     schedules=[maintenance.monthly_maintenance],
     resources={"almanac": Almanac()},
     # One process per run: measured at 1.4 s for ten steps beside 35 s with a process per step.

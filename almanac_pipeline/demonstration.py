@@ -75,7 +75,7 @@ def run_demo(world: World, *, console: Console, started: float, serve: bool) -> 
     Raises:
         AlmanacError: something did not start, or a step of the run failed.
     """
-    from almanac_pipeline.launch import run_job
+    from almanac_pipeline.cli.common import run_chain
     from almanac_pipeline.warehouse import dbt
     from almanac_pipeline.warehouse.cohorts import create_cohort
     from almanac_pipeline.warehouse.connection import (
@@ -117,7 +117,7 @@ def run_demo(world: World, *, console: Console, started: float, serve: bool) -> 
                 world.label,
                 {"kind": "following", "seed": world.seed_member, "include_self": False},
             )
-        run_job("cohort_almanac", [world.cohort], settings=settings, console=console)
+        run_chain(world.cohort)
         _print_result(world, database_url, console, started)
         if serve:
             _serve(services, settings, database_url, console, cleanup)

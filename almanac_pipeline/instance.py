@@ -12,7 +12,7 @@ from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from dagster import DagsterInstance, DagsterRunStatus, RunsFilter
+from dagster import DagsterInstance, DagsterRun, DagsterRunStatus, RunsFilter
 from dagster._core.execution.compute_logs import redirect_to_file
 from dagster._core.storage.compute_log_manager import CapturedLogContext, ComputeIOType
 from dagster._core.storage.local_compute_log_manager import IO_TYPE_EXTENSION, LocalComputeLogManager
@@ -112,13 +112,20 @@ def close_dead_runs(instance: DagsterInstance) -> list[str]:
     closed = []
     statuses = [DagsterRunStatus.STARTED, DagsterRunStatus.STARTING, DagsterRunStatus.NOT_STARTED]
     for run in instance.get_runs(filters=RunsFilter(statuses=statuses)):
-        tag = run.tags.get(RUN_PROCESS_TAG)
-        if tag is None or _lives(tag):
+        if not is_run_by_command(run) or _lives(run.tags[RUN_PROCESS_TAG]):
             continue
         instance.report_run_failed(run, message="The process that executed this run was killed.")
         instance.event_log_storage.free_concurrency_slots_for_run(run.run_id)
         closed.append(run.run_id)
     return closed
+
+
+def is_run_by_command(run: DagsterRun) -> bool:
+    """Whether an `almanac` command executes the run in its own process.
+
+    One that is executed again from the UI has copied the tag of the run before it.
+    """
+    return RUN_PROCESS_TAG in run.tags and run.parent_run_id is None
 
 
 def _lives(tag: str) -> bool:

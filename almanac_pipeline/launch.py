@@ -157,13 +157,20 @@ def _one_line_if_the_database_goes() -> Iterator[None]:
     from dagster_postgres.utils import DagsterPostgresException
     from sqlalchemy.exc import InterfaceError, OperationalError
 
+    from almanac_pipeline.postgres import is_disk_full
+
     def is_news(record: logging.LogRecord) -> bool:
         return not str(record.msg).startswith("Retrying failed database connection")
 
     logging.getLogger().addFilter(is_news)
     try:
         yield
-    except (DagsterPostgresException, OperationalError, InterfaceError, psycopg.OperationalError):
+    except (DagsterPostgresException, OperationalError, InterfaceError, psycopg.OperationalError) as error:
+        if is_disk_full(error):
+            raise WarehouseError(
+                "The database's disk is full. What was committed stays: free some space, then run the same "
+                "command again."
+            ) from None
         raise WarehouseError(
             "The database went away during the run. What was committed stays: run the same command again."
         ) from None

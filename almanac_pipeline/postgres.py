@@ -32,6 +32,17 @@ def is_away(error: psycopg.Error) -> bool:
     return error.sqlstate.startswith(_AWAY)
 
 
+def is_disk_full(error: BaseException) -> bool:
+    """Whether PostgreSQL said so, to whichever of the drivers, in the error or in what led to it."""
+    cause: BaseException | None = error
+    while cause is not None:
+        driver_error = getattr(cause, "orig", None) or cause  # as SQLAlchemy has it
+        if _DISK_FULL in (getattr(driver_error, "sqlstate", None), getattr(driver_error, "pgcode", None)):
+            return True
+        cause = cause.__cause__ or cause.__context__
+    return False
+
+
 def failure_words(error: psycopg.Error) -> str:
     """One line for an operator. PostgreSQL's own message is left out: it may repeat a row."""
     if error.sqlstate == _DISK_FULL:

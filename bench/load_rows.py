@@ -19,7 +19,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
@@ -194,7 +194,7 @@ def _members(connection: psycopg.Connection, films: list[FilmItem], name: str, c
         (
             user_id,
             [
-                replace(film, rating=chance.randint(1, 10) / 2, liked=chance.random() < 0.2)
+                film._replace(rating=chance.randint(1, 10) / 2, liked=chance.random() < 0.2)
                 for film in chance.sample(films, RATINGS)
             ],
         )

@@ -170,7 +170,7 @@ def noise(pairs: Sequence[Pair]) -> list[Film]:
     chance = random.Random(SEED)
     films: list[Film] = []
 
-    def add(title: str, year: int, media_type: MediaType = "movie", most_votes: float = 1.3) -> None:
+    def add(title: str, year: int, media_type: MediaType = "movie", most_votes: float = 3.0) -> None:
         votes = int(10 ** chance.uniform(0, most_votes)) - 1
         films.append(film(title, year, 10_000_000 + len(films), media_type=media_type, votes=votes))
 
@@ -187,8 +187,8 @@ def noise(pairs: Sequence[Pair]) -> list[Film]:
         if chance.random() < 0.1:
             add(pair.title, chance.choice((year, year, year + 1, 2010)), "tv", most_votes=4)
         if chance.random() < 0.03:
-            add(f"The Making of {pair.title}", year)
-            add(f"{pair.title}: Behind the Scenes", year)
+            add(f"The Making of {pair.title}", year, most_votes=1.3)
+            add(f"{pair.title}: Behind the Scenes", year, most_votes=1.3)
     return films
 
 
@@ -286,7 +286,7 @@ ARABIC = {roman: str(number) for number, roman in ROMAN.items()}
 
 def without_accents(title: str) -> str:
     """A title as those type it who have no accents."""
-    decomposed = unicodedata.normalize("NFKD", title)
+    decomposed = unicodedata.normalize("NFD", title)
     return "".join(letter for letter in decomposed if not unicodedata.combining(letter))
 
 
@@ -339,137 +339,269 @@ def _named(found: Match) -> str:
 
 def traps() -> dict[str, str]:
     """The known traps, each against a small index of its own: what should happen, and what did."""
-    results = {}
-    for name, wanted, titles, expected in TRAPS:
-        found = match(wanted, Index(titles))
-        taken = _key(found)
-        happened = (
-            "nothing found"
-            if not found.candidates
-            else "queued"
-            if taken is None
-            else f"{taken[0]}:{taken[1]}"
-        )
-        should = "queued" if expected is None else f"{expected[0]}:{expected[1]}"
-        results[name] = f"{'ok' if taken == expected else 'WRONG'}: {happened}, should be {should}"
-    return results
+    return {trap.name: spring(trap) for trap in TRAPS}
 
 
-TRAPS: list[tuple[str, Wanted, list[Film], Key | None]] = [
-    (
+@dataclass(frozen=True)
+class Trap:
+    """A film that is looked for among few, and what should come of it; None: nothing may be taken."""
+
+    name: str
+    wanted: Wanted
+    titles: list[Film]
+    expected: Key | None
+
+
+def spring(trap: Trap) -> str:
+    """ "ok" or "WRONG", and what happened."""
+    found = match(trap.wanted, Index(trap.titles))
+    taken = _key(found)
+    if taken is not None:
+        happened = f"{taken[0]}:{taken[1]}"
+    else:
+        happened = "queued" if found.candidates else "nothing found"
+    should = f"{trap.expected[0]}:{trap.expected[1]}" if trap.expected else "queued or nothing"
+    return f"{'ok' if taken == trap.expected else 'WRONG'}: {happened}, should be {should}"
+
+
+def only(wanted: str, found: str, expected: int | None = None) -> Trap:
+    """A title for which there is only one other of its year; `expected` is 1 if that is the film."""
+    verdict = "another title" if expected is None else "the same title"
+    key: Key | None = None if expected is None else ("movie", expected)
+    return Trap(
+        f"{verdict}: {wanted} | {found}", Wanted(wanted, 2000), [film(found, 2000, 1, votes=500)], key
+    )
+
+
+TRAPS = [
+    Trap(
         "same title and year, both known: Aladdin 1992",
         Wanted("Aladdin", 1992),
         [film("Aladdin", 1992, 812, votes=11_500), film("Aladdin", 1992, 36_489, votes=40)],
         None,
     ),
-    (
+    Trap(
         "same title and year, both little known: Ava 2017",
         Wanted("Ava", 2017),
         [film("Ava", 2017, 1, votes=150), film("Ava", 2017, 2, votes=60), film("Ava", 2020, 3, votes=3000)],
         None,
     ),
-    (
+    Trap(
         "same title and year, foreign original: Black Rain 1989",
         Wanted("Black Rain", 1989),
         [film("Black Rain", 1989, 4105, votes=1200), film("Black Rain", 1989, 25_538, "黒い雨", votes=120)],
         None,
     ),
-    (
+    Trap(
         "its original title tells them apart: 黒い雨 1989",
         Wanted("黒い雨", 1989),
         [film("Black Rain", 1989, 4105, votes=1200), film("Black Rain", 1989, 25_538, "黒い雨", votes=120)],
         ("movie", 25_538),
     ),
-    (
+    Trap(
         "same title and year, one that nobody knows: Parasite 2019",
         Wanted("Parasite", 2019),
         [film("Parasite", 2019, 496_243, "기생충", votes=18_000), film("Parasite", 2019, 2, votes=2)],
         ("movie", 496_243),
     ),
-    (
+    Trap(
         "a year off by one: Nomadland 2020",
         Wanted("Nomadland", 2020),
         [film("Nomadland", 2021, 581_734, votes=3000)],
         ("movie", 581_734),
     ),
-    (
+    Trap(
         "off by one, and an obscure namesake of the very year",
         Wanted("Nomadland", 2020),
         [film("Nomadland", 2021, 581_734, votes=3000), film("Nomadland", 2020, 2, votes=0)],
         None,
     ),
-    (
+    Trap(
+        "off by one, and a namesake of the very year with 20 votes",
+        Wanted("Nomadland", 2020),
+        [film("Nomadland", 2021, 581_734, votes=3000), film("Nomadland", 2020, 2, votes=20)],
+        None,
+    ),
+    Trap(
+        "off by one, and a namesake of the very year with 300 votes",
+        Wanted("Nomadland", 2020),
+        [film("Nomadland", 2021, 581_734, votes=3000), film("Nomadland", 2020, 2, votes=300)],
+        None,
+    ),
+    Trap(
+        "a short film, and the feature of the next year made of it: Whiplash 2013",
+        Wanted("Whiplash", 2013),
+        [film("Whiplash", 2013, 1, votes=300), film("Whiplash", 2014, 244_786, votes=15_000)],
+        None,
+    ),
+    Trap(
+        "a short film and a feature of one year",
+        Wanted("The Lighthouse", 2019),
+        [film("The Lighthouse", 2019, 503_919, votes=5000), film("The Lighthouse", 2019, 2, votes=30)],
+        None,
+    ),
+    Trap(
+        "a remake a year later, the first far better known",
+        Wanted("Quiet Harbour", 2001),
+        [film("Quiet Harbour", 2000, 1, votes=5000), film("Quiet Harbour", 2001, 2, votes=400)],
+        None,
+    ),
+    Trap(
+        "two versions of one year that differ in an accent: Dracula 1931",
+        Wanted("Dracula", 1931),
+        [film("Dracula", 1931, 138, votes=1700), film("Drácula", 1931, 28_055, votes=130)],
+        None,
+    ),
+    Trap(
+        "a common name with more films than a page shows",
+        Wanted("Home", 2008),
+        [
+            film("Home", 2008, 1, votes=10),
+            *(film("Home", 1950 + number, 100 + number, votes=1000 + number) for number in range(40)),
+        ],
+        ("movie", 1),
+    ),
+    Trap(
+        "a common name, off by one, the namesakes on no first page",
+        Wanted("Home", 2008),
+        [
+            *(film("Home", year, year, votes=15) for year in (2008, 2009)),
+            *(film("Home", 1950 + number, 100 + number, votes=1000 + number) for number in range(40)),
+        ],
+        None,
+    ),
+    Trap(
+        "a series of the same name and year, and an obscure film: Chernobyl 2019",
+        Wanted("Chernobyl", 2019),
+        [film("Chernobyl", 2019, 87_108, media_type="tv", votes=6000), film("Chernobyl", 2019, 2, votes=30)],
+        None,
+    ),
+    Trap(
+        "the same without a year",
+        Wanted("Chernobyl", None),
+        [film("Chernobyl", 2019, 87_108, media_type="tv", votes=6000), film("Chernobyl", 2019, 2, votes=30)],
+        None,
+    ),
+    Trap(
+        "an obscure film, and a well-known series of another time",
+        Wanted("Fargo", 1952),
+        [film("Fargo", 2014, 60_622, media_type="tv", votes=9000), film("Fargo", 1952, 1, votes=2)],
+        ("movie", 1),
+    ),
+    Trap(
         "a series of the same name and year beside the film",
         Wanted("Fargo", 1996),
         [film("Fargo", 1996, 275, votes=8000), film("Fargo", 1996, 60_622, media_type="tv", votes=9000)],
         ("movie", 275),
     ),
-    (
+    Trap(
         "only a series of that name and year",
         Wanted("Unbelievable", 2019),
         [film("Unbelievable", 2019, 91_275, media_type="tv", votes=900)],
         None,
     ),
-    (
+    Trap(
         "no year, one film of that name",
         Wanted("Parasite Eve", None),
         [film("Parasite Eve", 1997, 46_415, votes=30), film("Parasite", 2019, 496_243, votes=18_000)],
         ("movie", 46_415),
     ),
-    (
+    Trap(
         "no year, several of that name",
         Wanted("Titanic", None),
         [film("Titanic", 1997, 597, votes=25_000), film("Titanic", 1953, 16_535, votes=300)],
         None,
     ),
-    (
+    Trap(
+        "no year, several of that name, one that nobody knows",
+        Wanted("Titanic", None),
+        [film("Titanic", 1997, 597, votes=25_000), film("Titanic", 2013, 2, votes=1)],
+        None,
+    ),
+    Trap(
         "parts of one work",
         Wanted("Kill Bill: Vol. 2", 2004),
         [film("Kill Bill: Vol. 1", 2003, 24, votes=17_000), film("Kill Bill: Volume 2", 2004, 393)],
         ("movie", 393),
     ),
-    (
+    Trap(
         "only the other part is there",
         Wanted("Kill Bill: Vol. 2", 2004),
         [film("Kill Bill: Vol. 1", 2003, 24, votes=17_000)],
         None,
     ),
-    (
+    Trap(
         "punctuation: Tick, Tick... BOOM!",
         Wanted("tick, tick...BOOM!", 2021),
         [film("tick, tick... BOOM!", 2021, 537_116), film("Boom!", 1968, 2)],
         ("movie", 537_116),
     ),
-    (
+    Trap(
         "a fraction and an accent: 8 1/2",
         Wanted("8 1/2 (8½)", 1963),
         [film("8½", 1963, 422), film("8½ Women", 1999, 10_000)],
         ("movie", 422),
     ),
-    (
+    Trap(
         "found by a name that its entry has only among others",
         Wanted("Zerkalo", 1975),
         [film("Mirror", 1975, 1396, "Зеркало", other_titles=("Zerkalo", "The Mirror"), votes=1800)],
         ("movie", 1396),
     ),
-    (
+    Trap(
         "a remake, the old one far better known",
         Wanted("Suspiria", 2018),
         [film("Suspiria", 1977, 11_906, votes=3000), film("Suspiria", 2018, 361_292, votes=2500)],
         ("movie", 361_292),
     ),
-    (
+    Trap(
         "undated here and there",
         Wanted("An Announced Film", None),
         [film("An Announced Film", None, 7, votes=0)],
         ("movie", 7),
     ),
-    (
+    Trap(
         "a longer title of the same year only",
         Wanted("The Matrix", 1999),
         [film("Making 'The Matrix'", 1999, 8, votes=20)],
         None,
     ),
+    Trap(
+        "a subtitle that its entry has only among other titles",
+        Wanted("Quiet Harbour: Part One", 2000),
+        [film("Quiet Harbour", 2000, 1, other_titles=("Quiet Harbour: Part One",), votes=500)],
+        ("movie", 1),
+    ),
+    only("X", "10"),
+    only("10", "X"),
+    only("V", "5"),
+    only("Ten", "10"),
+    only("The Ten", "10"),
+    only("+1", "1"),
+    only("8½", "81/2"),
+    only("Fast X", "Fast Ten"),
+    only("Malcolm X", "Malcolm 10"),
+    only("I, Robot", "Robot"),
+    only("Robot", "I, Robot"),
+    only("I Am Love", "Am Love"),
+    only("O Brother", "Brother"),
+    only("Die Hard", "Hard"),
+    only("A Girl", "The Girl"),
+    only("Woman of Year", "Woman of the Year"),
+    only("The Elephant Man Story", "The Elephant Men Story"),
+    only("Aliens (Special Edition)", "Special Edition"),
+    only("Star Wars", "Star Wars: The Clone Wars"),
+    only("!!!", "?"),
+    only("がく", "かく"),
+    only("किक", "कक"),
+    only("Rocky II", "Rocky 2", 1),
+    only("Rocky 5", "Rocky V", 1),
+    only("Ocean's Eleven", "Ocean's 11", 1),
+    only("Quiet Harbour: Part II", "Quiet Harbour - Part Two", 1),
+    only("Quiet Harbour: Volume I", "Quiet Harbour: Vol. 1", 1),
+    only("Fast & Furious", "Fast and Furious", 1),
+    only("Haine", "La Haine", 1),
+    only("Boot, Das", "Das Boot", 1),
 ]  # fmt: skip
 
 

@@ -159,15 +159,13 @@ def test_every_job_resolves_and_is_partitioned_by_cohort_and_by_nothing_else(def
         assert job.description, job.name
 
 
-def test_the_whole_chain_has_every_asset_and_the_parts_make_up_the_whole(
-    defs: Definitions, graph: AssetGraph
-) -> None:
+def test_rankings_wait_for_no_film_and_every_asset_has_its_job(defs: Definitions, graph: AssetGraph) -> None:
     keys = {job.name: set(job.asset_layer.selected_asset_keys) for job in jobs(defs)}
     # An export belongs to a member, an answer of TMDB to a film; no ranking needs diaries and watchlists.
-    apart = [keys["import_exports"], keys["maintenance"], keys["viewings"]]
+    apart = [keys[name] for name in ("enrich", "import_exports", "maintenance", "viewings")]
     assert keys["cohort_almanac"].union(*apart) == set(graph.get_all_asset_keys())
     assert not any(keys["cohort_almanac"] & each for each in apart)
-    assert keys["scrape"] | keys["enrich"] | keys["statistics"] == keys["cohort_almanac"]
+    assert keys["scrape"] | keys["statistics"] == keys["cohort_almanac"]
 
 
 def test_the_commands_start_jobs_that_exist() -> None:
@@ -179,12 +177,15 @@ def test_the_commands_start_jobs_that_exist() -> None:
     assert started == set(COHORT_JOBS)
 
 
-def test_the_inbox_is_watched_from_the_start(defs: Definitions) -> None:
+@pytest.mark.parametrize(
+    ("name", "started"), [("inbox", ["import_exports"]), ("chain", ["enrich", "statistics"])]
+)
+def test_sensors_run_from_the_start(defs: Definitions, name: str, started: list[str]) -> None:
     from dagster import DefaultSensorStatus
 
-    sensor = defs.resolve_sensor_def("inbox")
+    sensor = defs.resolve_sensor_def(name)
     assert sensor.default_status == DefaultSensorStatus.RUNNING
-    assert sensor.job_name == "import_exports"
+    assert [target.job_name for target in sensor.targets] == started
 
 
 def test_upkeep_of_tmdbs_answers_runs_every_month_from_the_start(defs: Definitions) -> None:
@@ -193,14 +194,6 @@ def test_upkeep_of_tmdbs_answers_runs_every_month_from_the_start(defs: Definitio
     [schedule] = defs.schedules or []
     assert schedule.default_status == DefaultScheduleStatus.RUNNING
     assert (schedule.job_name, schedule.cron_schedule) == ("maintenance", "30 4 1 * *")
-
-
-def test_only_the_whole_chain_has_no_more_than_a_minute_for_enrichment() -> None:
-    from almanac_pipeline.defs.jobs import patience_seconds
-
-    assert {job: patience_seconds(job) for job in COHORT_JOBS} == {
-        "cohort_almanac": 60.0, "enrich": None, "scrape": None, "statistics": None, "viewings": None
-    }  # fmt: skip
 
 
 def test_no_retry_system_of_dagster_repeats_what_failed(defs: Definitions, graph: AssetGraph) -> None:

@@ -31,11 +31,16 @@ def drop(tmp_path: Path, clean_settings: None, monkeypatch: pytest.MonkeyPatch) 
     return put
 
 
-def test_a_tick_asks_for_one_run_whatever_is_new_and_then_for_none(drop: Callable[..., None]) -> None:
+def test_a_tick_asks_for_one_run_by_a_key_that_stays_until_something_else_is_due(
+    drop: Callable[..., None], database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     import dagster as dg
 
     from almanac_pipeline.defs.ingestion.sensors import inbox
     from almanac_pipeline.defs.resources import Almanac
+
+    monkeypatch.setenv("ALMANAC_DATABASE_URL", database_url)
+    get_settings.cache_clear()
 
     def tick(cursor: str | None) -> Any:
         context = dg.build_sensor_context(cursor=cursor, resources={"almanac": Almanac()})
@@ -43,19 +48,21 @@ def test_a_tick_asks_for_one_run_whatever_is_new_and_then_for_none(drop: Callabl
 
     first = tick(None)
     assert first.run_requests == []
-    assert first.skip_reason.skip_message == "0 ZIPs, none of them new"
+    assert first.skip_reason.skip_message == "0 ZIPs, none of them due"
 
     drop(exports.FILE_NAME, b"PK")
     drop("bea.zip", b"PK")
     drop("growing.zip", b"PK", seconds_ago=0)
     second = tick(first.cursor)
-    assert len(second.run_requests) == 1
+    [asked] = second.run_requests
     third = tick(second.cursor)
-    assert (third.run_requests, third.cursor) == ([], second.cursor)
+    # Dagster takes no key twice.
+    assert (third.run_requests, third.cursor) == ([asked], second.cursor)
     assert "ada" not in f"{second} {third}"
 
     drop("bea.zip", b"PK2")
-    assert len(tick(third.cursor).run_requests) == 1
+    [asked_next] = tick(third.cursor).run_requests
+    assert asked_next.run_key != asked.run_key
 
 
 def test_a_run_imports_what_is_new_and_its_events_name_nobody(

@@ -9,11 +9,9 @@ from typing import Any
 import typer
 from rich.markup import escape
 
-from almanac_pipeline.cli.common import choose_cohort, console, database, print_notice, run
+from almanac_pipeline.cli.common import choose_cohort, console, database, print_notice, run_chain
 from almanac_pipeline.cli.tables import plain_table
 from almanac_pipeline.errors import ConfigurationError
-
-ENRICHMENT_STEPS = ("raw__film_metadata", "raw__film_histograms")
 
 app = typer.Typer(help="Circles of people: build, list, show.", no_args_is_help=True)
 
@@ -44,7 +42,7 @@ def build(
     exclude: list[str] | None = typer.Option(None, help="Never this person; may be given many times."),
     label: str | None = typer.Option(None, help="The name that people read; the slug until one is given."),
 ) -> None:
-    """Create a cohort and run the whole chain: members, ratings, films, statistics, rankings.
+    """Create a cohort and run the whole chain: members, ratings, rankings, films, rankings again.
 
     Building an existing cohort again brings it up to date. docs/cohorts.md says what each kind costs.
 
@@ -83,31 +81,7 @@ def build(
         left_out_count = len(forgotten(connection, [*names, *(exclude or ())]))
     if left_out_count:
         print_notice(f"Left out, because they asked to be forgotten: {left_out_count:,} of the names given.")
-    _run_whole_chain(slug)
-
-
-def _run_whole_chain(slug: str) -> None:
-    """Publish the rankings within a minute or two of the last rating, then whatever enrichment adds.
-
-    Raises:
-        RunFailedError: a step failed. If it was one of enrichment, the rankings are published without it.
-    """
-    from almanac_pipeline.launch import RunFailedError
-    from almanac_pipeline.warehouse.runs import count_postponed
-
-    try:
-        outcome = run("cohort_almanac", slug)
-    except RunFailedError as error:
-        if error.step in ENRICHMENT_STEPS:
-            print_notice("[yellow]The films could not be read; the rankings are built without them.[/]")
-            run("statistics", slug)
-        raise
-    with database() as connection:
-        postponed = count_postponed(connection, outcome.run_id)
-    if postponed:
-        print_notice(f"The rankings are published; {postponed:,} pages of films are still to be read.")
-        run("enrich", slug)
-        run("statistics", slug)
+    run_chain(slug)
 
 
 def definition_of(roots: Mapping[str, Any], details: Mapping[str, Any]) -> dict[str, Any] | None:

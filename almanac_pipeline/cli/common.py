@@ -28,6 +28,9 @@ UNREAD_SHOWN = 20
 # A message may quote what a stranger wrote.
 ERROR_CHARACTERS_SHOWN = 2000
 
+# Whatever ingestion and statistics do has succeeded when this one fails.
+PUBLICATION_STEP = "ops__publications"
+
 CohortOption = typer.Option(
     None, "--cohort", "-c", help="Slug of the cohort; may be left out if there is one."
 )
@@ -139,3 +142,36 @@ def run(job: str, *cohorts: str, tags: dict[str, str] | None = None) -> RunOutco
             f"run {outcome.run_id[:8]} of {job} finished in {outcome.seconds:.1f} s", highlight=False
         )
     return outcomes[-1]
+
+
+def run_chain(cohort: str) -> None:
+    """Publish what the members think, read the films, and publish again if that changed anything.
+
+    Under the daemon the sensor `chain` does the same (`defs/automation/chain.py`).
+
+    Raises:
+        RunFailedError: a run failed; what was published before stays. What enrichment stored before
+            it failed is published all the same.
+    """
+    from almanac_pipeline.flows.publication import changed_cohorts
+    from almanac_pipeline.launch import RunFailedError
+
+    try:
+        run("cohort_almanac", cohort)
+    except RunFailedError as error:
+        if error.step != PUBLICATION_STEP:
+            raise
+        print_notice("[yellow]The audits hold the cohort back; what is read of the films may mend that.[/]")
+    else:
+        console.print(f"Rankings are published: `almanac rank show --cohort {cohort}`. The films follow.")
+    failure = None
+    try:
+        run("enrich", cohort)
+    except RunFailedError as error:
+        failure = error
+    with database() as connection:
+        has_changed = bool(changed_cohorts(connection, [cohort]))
+    if has_changed:
+        run("statistics", cohort)
+    if failure is not None:
+        raise failure

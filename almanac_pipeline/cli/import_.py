@@ -10,7 +10,7 @@ from rich.markup import escape
 
 from almanac_pipeline.cli.common import console, print_error, run
 from almanac_pipeline.cli.tables import plain_table
-from almanac_pipeline.errors import ConfigurationError, WarehouseError
+from almanac_pipeline.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from almanac_pipeline.flows.imports import FileReport, ImportReport
@@ -27,16 +27,14 @@ def import_(
 ) -> None:
     """Import members' own data exports: ratings, likes, favourites, diary, watchlist, lists.
 
-    Each ZIP is imported whole or not at all; importing one again changes nothing. With --cohort the
-    statistics and rankings of the cohort are built afterwards.
+    Each ZIP is imported whole or not at all, but for a part that has shrunk to less than half; importing
+    one again changes nothing. With --cohort the statistics and rankings of the cohort are built afterwards.
 
     Example: `almanac import letterboxd-someone-2026-05-01-12-00-utc.zip --cohort friends`
     """
-    import psycopg
-
     from almanac_pipeline.flows.imports import import_exports
     from almanac_pipeline.settings import get_settings
-    from almanac_pipeline.warehouse.connection import prepared_database_url
+    from almanac_pipeline.warehouse.connection import database_failures, prepared_database_url
 
     settings = get_settings()
     paths = _zips(files)
@@ -49,12 +47,10 @@ def import_(
                 status.update(f"importing {escape(paths[len(shown)].name)}")
 
         shown: list[FileReport] = []
-        try:
+        with database_failures():
             url = prepared_database_url(settings)
             status.update(f"importing {escape(paths[0].name)}")
             report = import_exports(url, settings, paths, cohort_slug=cohort, username=member, on_file=show)
-        except psycopg.Error as error:
-            raise WarehouseError(f"The database failed: {type(error).__name__}. Import again.") from error
     _print_summary(report)
     if cohort is not None and report.imported_count + report.known_count:
         run("statistics", cohort)
@@ -65,7 +61,7 @@ def import_(
             "or import again with `--cohort SLUG`.",
             highlight=False,
         )
-    if report.failures_count:
+    if report.failures_count or report.doubted_count:
         raise typer.Exit(1)
 
 
@@ -109,6 +105,8 @@ def _print_file(report: FileReport) -> None:
             notes.append(f"{what}: {count:,}")
     as_of = f"{report.as_of:%Y-%m-%d %H:%M}" if report.as_of else ""
     console.print(f"{name} as of {as_of}: {'; '.join(notes)}", highlight=False)
+    for doubt in report.doubts:
+        print_error(f"{report.file_name}: {doubt}")
 
 
 def _print_summary(report: ImportReport) -> None:
@@ -131,6 +129,7 @@ def _print_summary(report: ImportReport) -> None:
         console.print(table)
     console.print(
         f"{report.imported_count} imported, {report.known_count} known before, "
-        f"{report.failures_count} refused in {report.seconds:.1f} s",
+        f"{report.failures_count} refused in {report.seconds:.1f} s"
+        + (f"; parts of {report.doubted_count} left out" if report.doubted_count else ""),
         highlight=False,
     )

@@ -74,7 +74,13 @@ def _print_plan(plan: SyncPlan, settings: Settings, spent: Mapping[str, int]) ->
     from almanac_pipeline.cli.tables import plain_table
     from almanac_pipeline.flows.routes import add_requests
     from almanac_pipeline.http.hosts import budget_words, host_of, page_policy
+    from almanac_pipeline.sources.policy import describe_page_fetching, permits_feeds, permits_pages
 
+    if not permits_pages(settings, settings.letterboxd_url):
+        off = describe_page_fetching(settings, settings.letterboxd_url)
+        console.print(off, highlight=False, soft_wrap=True)
+    if not permits_feeds(settings, settings.letterboxd_url):
+        console.print("feeds, of members who agree to theirs: off until ALMANAC_CONTACT is set")
     if plan.circle_requests is None:
         console.print(
             "Your settings or robots.txt forbid the pages that tell who is in the circle: a sync ends there, "

@@ -4,9 +4,6 @@ import dagster as dg
 
 # None of Dagster's retry systems may repeat what our own polite client has given up.
 TAGS = {"dagster/retry_on_asset_or_op_failure": "false"}
-# Rankings wait no longer than this for each of the two steps of enrichment; what is left then is for
-# the job `enrich`. See docs/decisions/0007-rankings-do-not-wait.md.
-PATIENCE_SECONDS = 60.0
 
 exports_of_members = dg.AssetSelection.assets("raw/member_exports")
 members_and_opinions = dg.AssetSelection.groups("ingestion") - exports_of_members
@@ -17,8 +14,11 @@ statistics_and_marts = dg.AssetSelection.groups("statistics", "almanac")
 
 cohort_almanac = dg.define_asset_job(
     "cohort_almanac",
-    selection=members_and_opinions | outside_world | statistics_and_marts,
-    description="The whole chain for a cohort: members, ratings, likes, films, statistics, rankings.",
+    selection=members_and_opinions | statistics_and_marts,
+    description=(
+        "A cohort from its members to its rankings, with what is known of the films by then. "
+        "The jobs enrich and, if that changed anything, statistics follow by themselves."
+    ),
     tags=TAGS,
 )
 scrape = dg.define_asset_job(
@@ -57,8 +57,3 @@ maintenance = dg.define_asset_job(
     description="TMDB's answers within its terms: refreshed where they changed, purged where they expired.",
     tags=TAGS,
 )
-
-
-def patience_seconds(job_name: str) -> float | None:
-    """How long each step of enrichment may take in this job; None: as long as it needs."""
-    return PATIENCE_SECONDS if job_name == cohort_almanac.name else None

@@ -56,7 +56,6 @@ NO_TOKEN = (
 NO_PAGES = "Pages of films may not be fetched: films have what TMDB says, found by title and year."
 WAITING = "{:,} films wait for somebody to say which TMDB title they are: `almanac films match list`."
 PAUSED = "{:,} films are asked about later: {}."
-POSTPONED = "{:,} films are left to `almanac enrich`, so that the rankings need not wait."
 
 
 class Titles(Protocol):
@@ -78,7 +77,7 @@ class FilmsReport:
     due_count: int
     fetched_count: int
     postponed_count: int
-    """Left to a later run, because the time for enrichment was over or a host asked for a long pause."""
+    """Left to a later run, because a host asked for a long pause."""
     tmdb_count: int
     """Films that TMDB told us about, from a request or from the copy we keep."""
     not_found_count: int
@@ -102,12 +101,10 @@ def enrich_films(
     tmdb: Titles | None,
     cohort_slug: str,
     run_id: str | None = None,
-    *,
-    patience_seconds: float | None = None,
 ) -> FilmsReport:
     """Read the pages of films that are new to us and ask TMDB about them. No `tmdb`: pages only.
 
-    Where pages may not be fetched, TMDB alone. What `patience_seconds` do not suffice for stays due.
+    Where pages may not be fetched, TMDB alone.
 
     Films are stored in batches; what is stored when the process is killed is not asked for again.
 
@@ -142,9 +139,7 @@ def enrich_films(
             progress.advance(len(batch))
 
         workers = min(settings.http_workers, MAX_AT_ONCE)
-        in_batches(fetch, due, workers, commit, patience_seconds=patience_seconds)
-        left_count = len(due) - len(everything)
-        run.postponed_count += left_count
+        in_batches(fetch, due, workers, commit)
         pauses = [film.error for film in everything if film.is_postponed]
         errors = [film.error for film in everything if film.error is not None and not film.is_postponed]
         if len(everything) >= FEW or not known_count:
@@ -153,11 +148,7 @@ def enrich_films(
         with pool.connection() as connection:
             alerts.check_volume(connection, run, settings.volume_alert_factor)
     people_requests_count = (
-        identify_directors(
-            database_url, settings, source, cohort_slug, run_id, patience_seconds=patience_seconds
-        )
-        if tmdb is not None
-        else 0
+        identify_directors(database_url, settings, source, cohort_slug, run_id) if tmdb is not None else 0
     )
     with connect_to(database_url, autocommit=True) as connection:
         join_same_titles(connection)
@@ -170,7 +161,6 @@ def enrich_films(
         *(() if with_pages else (NO_PAGES,)),
         *((WAITING.format(ambiguous_count),) if ambiguous_count else ()),
         *((PAUSED.format(len(pauses), pauses[0]),) if pauses else ()),
-        *((POSTPONED.format(left_count),) if left_count else ()),
     )
     return FilmsReport(
         due_count=len(due),

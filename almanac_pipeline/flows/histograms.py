@@ -27,8 +27,6 @@ class HistogramsReport:
     unchanged_count: int
     blank_count: int
     """The site had no ratings to show."""
-    postponed_count: int
-    """Left to a later run, because the time for enrichment was over."""
     failures_count: int
     requests_count: int
     seconds: float
@@ -47,12 +45,8 @@ def refresh_histograms(
     source: Source,
     cohort_slug: str,
     run_id: str | None = None,
-    *,
-    patience_seconds: float | None = None,
 ) -> HistogramsReport:
     """Read the histograms that are missing or old, where pages may be. Only changed counts are written.
-
-    What `patience_seconds` do not suffice for stays due.
 
     Raises:
         BlockedError, PausedError, ConfigurationError: at once, for the whole run.
@@ -95,8 +89,7 @@ def refresh_histograms(
                         runs.record_failure(connection, run, "histogram", film.error, film_id=film.film_id)
             progress.advance(len(batch))
 
-        everything = in_batches(fetch, due, settings.http_workers, commit, patience_seconds=patience_seconds)
-        run.postponed_count = len(due) - len(everything)
+        everything = in_batches(fetch, due, settings.http_workers, commit)
         errors = [film.error for film in everything if film.error is not None]
         if len(everything) >= FEW or not known_count:
             require_some_success("histograms", len(everything), errors)
@@ -108,7 +101,6 @@ def refresh_histograms(
         changed_count=changed_count,
         unchanged_count=len(everything) - len(errors) - blank_count - changed_count,
         blank_count=blank_count,
-        postponed_count=run.postponed_count,
         failures_count=len(errors),
         requests_count=run.requests_count,
         seconds=time.monotonic() - started,

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -26,6 +27,7 @@ from almanac_pipeline.errors import (
     AlmanacError,
     ConfigurationError,
     ImportFileError,
+    MemberSubject,
     ShrunkenError,
     WarehouseError,
 )
@@ -42,13 +44,15 @@ from almanac_pipeline.warehouse import (
     staging,
     viewings,
 )
-from almanac_pipeline.warehouse.connection import connect_to
+from almanac_pipeline.warehouse.connection import connect_to, database_failures
 from almanac_pipeline.warehouse.films import FilmKey, resolve_films
 from almanac_pipeline.warehouse.opinions import Changes, Opinion, Part, merge_opinions
 from almanac_pipeline.warehouse.runs import Run
 
 # A file that was written to within this time may still grow.
 SETTLED_AFTER = timedelta(seconds=10)
+# A file that a run has not come to terms with is taken up again after so long, then twice that.
+AGAIN_AFTER = timedelta(minutes=10)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +64,8 @@ class FileReport:
     username: str | None = None
     error: str = ""
     """Why it was refused; names the file inside the ZIP and the row, but no member."""
+    doubts: tuple[str, ...] = ()
+    """Why parts of it were left out: they hold far less than is stored."""
     as_of: datetime | None = None
     is_outdated: bool = False
     """Something newer was known already: it changed no opinion."""
@@ -89,6 +95,8 @@ class ImportReport:
     imported_count: int
     known_count: int
     failures_count: int
+    doubted_count: int
+    """Of the imported ones those of which a part was left out."""
     rows_seen: int
     added_count: int
     changed_count: int
@@ -118,7 +126,7 @@ def import_exports(
 
     Raises:
         ConfigurationError: the slug cannot be one.
-        WarehouseError: the database went away; the files before are imported.
+        WarehouseError: the database failed or went away; the files before are imported.
     """
     started = time.monotonic()
     if cohort_slug is not None and not cohorts.SLUG.fullmatch(cohort_slug):
@@ -128,10 +136,12 @@ def import_exports(
     reports: list[FileReport] = []
     failures: list[str] = []
     with (
+        database_failures(),
         connect_to(database_url, autocommit=True) as connection,
         runs.scrape_run(database_url, None, "import", run_id) as run,
         track("exports", len(paths)) as progress,
     ):
+        imports.drop_left_behind(connection)
         for path in paths:
             content = b""
             try:
@@ -148,10 +158,13 @@ def import_exports(
             except AlmanacError as error:
                 report = FileReport(path.name, "refused", error=str(error))
                 failures.append(_record_refusal(connection, run, content, error))
+            failures += [f"{_short(content)}: {doubt}" for doubt in report.doubts]
             _add_to_run(run, report)
             reports.append(report)
             on_file(report)
             progress.advance()
+        if any(report.outcome == "imported" for report in reports):  # else it says nothing of what is usual
+            alerts.check_volume(connection, run, settings.volume_alert_factor)
     total = sum((report.total for report in reports), Changes())
     outcomes = Counter(report.outcome for report in reports)
     return ImportReport(
@@ -159,6 +172,7 @@ def import_exports(
         imported_count=outcomes["imported"],
         known_count=outcomes["known"],
         failures_count=outcomes["refused"],
+        doubted_count=sum(bool(report.doubts) for report in reports),
         rows_seen=run.rows_seen,
         added_count=total.added,
         changed_count=total.changed,
@@ -203,36 +217,44 @@ def _import(
     username = _whose(export, given_name)
     forgetting.require_not_forgotten(connection, username)
     is_new = not imports.is_known_member(connection, username)
-    # No cohort's point of view: a former name is taken for its bearer unless somebody else has it now.
-    user_id = members.named_users(connection, 0, [username])[username]
     as_of = min(export.as_of, datetime.now(UTC))
     with ExitStack() as held:
+        with connection.transaction():
+            # No cohort's point of view: a former name is its bearer's unless somebody else has it now.
+            user_id = members.named_users(connection, 0, [username])[username]
+            if is_new:  # if we are killed before anything of them is stored, they are found by this
+                runs.record_member(connection, run, user_id, "started")
+                held.enter_context(runs.member_lock(connection, "ratings", user_id, wait=True))
         for subject in runs.MEMBER_LOCKS:
             held.enter_context(runs.member_lock(connection, subject, user_id, wait=True))
         is_known = imports.is_imported(connection, content, user_id)
         is_outdated = not is_known and imports.is_outdated(connection, user_id, as_of)
         topic = f"member {user_id} import"
+        changes: dict[str, Changes] = {}
+        doubts: list[ShrunkenError] = []
         try:
             with imports.refusing_what_does_not_fit(), connection.transaction():
-                changes = (
-                    {} if is_known else _store(connection, settings, run, user_id, content, export, as_of)
-                )
+                if not is_known:
+                    changes, doubts = _store(connection, settings, run, user_id, content, export, as_of)
                 joined = cohort_slug is not None and _join(connection, cohort_slug, username, user_id)
+                for doubt in doubts:
+                    runs.record_failure(connection, run, "import", doubt, user_id=user_id)
+                if doubts:  # somebody should look
+                    message = " ".join(map(str, doubts))
+                    alerts.raise_alert(connection, "suspicious", topic, message, user_id=user_id)
+                elif not (is_known or is_outdated):
+                    alerts.resolve_alerts(connection, "suspicious", topic)
         except AlmanacError as error:
-            if isinstance(error, ShrunkenError):  # what is stored is kept, and somebody should look
-                staging.mark_suspicious(connection, user_id, error.subject)
-                alerts.raise_alert(connection, "suspicious", topic, str(error), user_id=user_id)
-            if not (is_new and forgetting.drop_if_unused(connection, user_id)):
+            if not (is_new and imports.drop_started(connection, user_id)):
                 runs.record_failure(connection, run, "import", error, user_id=user_id)
                 runs.record_member(connection, run, user_id, "failed", error=error)
             raise
-        if not (is_known or is_outdated):
-            alerts.resolve_alerts(connection, "suspicious", topic)
     matches = Counter(viewing.film_match for viewing in export.diary or ())
     report = FileReport(
         file_name,
         "known" if is_known else "imported",
         username=username,
+        doubts=tuple(map(str, doubts)),
         as_of=as_of,
         is_outdated=is_outdated,
         joined_cohort=joined,
@@ -252,6 +274,7 @@ def _import(
         rows_changed=report.total.total - report.total.removed,
         rows_removed=report.total.removed,
         milliseconds=round(1000 * (time.monotonic() - started)),
+        error=doubts[0] if doubts else None,
     )
     return report
 
@@ -264,20 +287,32 @@ def _store(
     content: bytes,
     export: Export,
     as_of: datetime,
-) -> dict[str, Changes]:
-    """Merge the export and remember its content, in the caller's transaction."""
-    changes = _merge(connection, settings, run, user_id, export, as_of)
-    imports.record_import(
-        connection,
-        content,
-        user_id,
-        run.run_id,
-        as_of=as_of,
-        rows_by_file=_rows_by_file(export),
-        joined_on=export.joined_on,
-    )
-    runs.resolve_failures(connection, "import", user_id=user_id)
-    return changes
+) -> tuple[dict[str, Changes], list[ShrunkenError]]:
+    """Merge the export and remember its content, in the caller's transaction.
+
+    Returns what changed, and why parts of it were left out. Such a file is not done with: a person
+    may import it again, with a lower guard.
+    """
+    doubts: dict[MemberSubject, ShrunkenError] = {}
+    changes: dict[str, Changes] | None = None
+    while changes is None:
+        try:
+            with connection.transaction():
+                changes = _merge(connection, settings, run, user_id, export, as_of, left_out=doubts)
+        except ShrunkenError as error:
+            doubts[error.subject] = error
+    for subject in doubts:
+        staging.mark_suspicious(connection, user_id, subject)
+    if doubts:
+        imports.record_refusal(connection, content, run.run_id, " ".join(map(str, doubts.values())))
+    else:
+        rows_by_file = _rows_by_file(export)
+        imports.record_import(
+            connection, content, user_id, run.run_id, as_of=as_of, rows_by_file=rows_by_file
+        )
+        runs.resolve_failures(connection, "import", user_id=user_id)
+    imports.record_joining(connection, user_id, export.joined_on)
+    return changes, list(doubts.values())
 
 
 def _join(connection: psycopg.Connection, slug: str, username: str, user_id: int) -> bool:
@@ -315,18 +350,23 @@ def _merge(
     user_id: int,
     export: Export,
     as_of: datetime,
+    left_out: Collection[MemberSubject],
 ) -> dict[str, Changes]:
-    """Merge every part that the export has; which of them are complete is which files are there."""
+    """Merge every part that the export has; which of them are complete is which files are there.
+
+    Raises:
+        ShrunkenError: a part that is not left out holds far less than is stored.
+    """
     keys = {film.identity: _key(film) for film in _films_of(export)}
     # All films at once and before anything else is written: that rules out deadlocks.
     resolve_films(connection, list(keys.values()), "export")
     guard = settings.shrink_guard_share
-    opinions = _opinions(export, keys)
-    parts: set[Part] = {"rated"}
-    if export.likes is not None:
+    parts: set[Part] = {"rated"} if "ratings" not in left_out else set()
+    if export.likes is not None and "likes" not in left_out:
         parts.add("likes")
-    if export.favorites is not None:
+    if export.favorites is not None and "profile" not in left_out:
         parts.add("favorites")
+    opinions = _opinions(export, keys, parts)
     changes = {
         "opinions": merge_opinions(
             connection,
@@ -339,7 +379,7 @@ def _merge(
             shrink_guard_share=guard,
         )
     }
-    if export.diary is not None:
+    if export.diary is not None and "diary" not in left_out:
         entries = [
             viewings.DiaryEntry(
                 key=viewing.key,
@@ -364,12 +404,12 @@ def _merge(
             as_of=as_of,
             shrink_guard_share=guard,
         )
-    if export.watchlist is not None:
+    if export.watchlist is not None and "watchlist" not in left_out:
         wanted = [viewings.WatchlistEntry(keys[film.identity], film.recorded_on) for film in export.watchlist]
         changes["watchlist"] = viewings.merge_watchlist(
             connection, user_id, wanted, complete=True, source="export", as_of=as_of, shrink_guard_share=guard
         )
-    if export.lists is not None:
+    if export.lists is not None and "lists" not in left_out:
         lists = [
             viewings.FilmList(
                 key=film_list.key,
@@ -400,16 +440,17 @@ def _key(film: ExportFilm) -> FilmKey:
     return FilmKey(slug=film.slug, lid=film.lid, title=film.title, release_year=film.release_year)
 
 
-def _opinions(export: Export, keys: Mapping[str, FilmKey]) -> list[Opinion]:
-    ratings = {film.identity: film for film in export.ratings}
-    likes = {film.identity for film in export.likes or ()}
-    favorites = {film.identity for film in export.favorites or ()}
+def _opinions(export: Export, keys: Mapping[str, FilmKey], parts: Collection[Part]) -> list[Opinion]:
+    """What the export says of these parts; of the others it says nothing."""
+    ratings = {film.identity: film for film in export.ratings if "rated" in parts}
+    likes = {film.identity for film in export.likes or () if "likes" in parts}
+    favorites = {film.identity for film in export.favorites or () if "favorites" in parts}
     return [
         Opinion(
             film=keys[identity],
             rating=rated.rating if (rated := ratings.get(identity)) else None,
-            liked=identity in likes if export.likes is not None else None,
-            favorite=identity in favorites if export.favorites is not None else None,
+            liked=identity in likes if "likes" in parts else None,
+            favorite=identity in favorites if "favorites" in parts else None,
             rated_at=_midnight(rated) if rated else None,
         )
         for identity in {**ratings, **dict.fromkeys(likes), **dict.fromkeys(favorites)}
@@ -438,7 +479,7 @@ def _rows_by_file(export: Export) -> dict[str, int]:
 
 def _add_to_run(run: Run, report: FileReport) -> None:
     run.members_count += report.outcome != "refused"
-    run.failures_count += report.outcome == "refused"
+    run.failures_count += report.outcome == "refused" or bool(report.doubts)
     run.rows_seen += sum(report.rows_by_file.values())
     run.rows_changed += report.total.total - report.total.removed
     run.rows_removed += report.total.removed
@@ -448,7 +489,11 @@ def _record_refusal(connection: psycopg.Connection, run: Run, content: bytes, er
     """Remember the refusal, and return it under the file's hash. A wrong option is nobody's refusal."""
     if content and not isinstance(error, ConfigurationError):
         imports.record_refusal(connection, content, run.run_id, str(error))
-    return f"export {content.hex()[:12] or '(unread)'}: {error}"
+    return f"{_short(content)}: {error}"
+
+
+def _short(content: bytes) -> str:
+    return f"export {content.hex()[:12] or '(unread)'}"
 
 
 # -- the inbox -----------------------------------------------------------------------------------------
@@ -487,13 +532,36 @@ def settled(files: Iterable[InboxFile], now: float) -> list[InboxFile]:
     return [file for file in files if now - file.changed_at >= SETTLED_AFTER.total_seconds()]
 
 
-def look_at_inbox(files: Sequence[InboxFile], cursor: str | None, now: float) -> tuple[str | None, str]:
-    """A key for the settled files that the cursor does not hold, None if there are none; the next cursor."""
-    seen = set(json.loads(cursor)) if cursor else set()
-    present = [file.fingerprint for file in settled(files, now)]
-    new = sorted(set(present) - seen)
-    key = hashlib.sha256("".join(new).encode()).hexdigest()[:16] if new else None
-    return key, json.dumps(sorted(present))
+def look_at_inbox(
+    database_url: str, settings: Settings, cursor: str | None, now: float
+) -> tuple[str | None, str]:
+    """A key for the run that is due, None if none is; the next cursor. `now` in Unix seconds.
+
+    Due are settled files whose content was neither imported nor refused: what a run left because it
+    was killed, or the disk was full, is due again, after 10 minutes, another 20, 40 and so on. The
+    cursor spares reading files again, by hash and the time when they were first seen.
+
+    Raises:
+        WarehouseError: the database failed or is away.
+    """
+    # A list was the cursor of an earlier release.
+    before = json.loads(cursor) if cursor and cursor.startswith("{") else {}
+    seen: dict[str, tuple[str, float]] = {}
+    for file in settled(list_inbox(settings.inbox_folder), now):
+        with suppress(ImportFileError):  # by its permissions, say: it is due once it can be read
+            seen[file.fingerprint] = before.get(file.fingerprint) or (
+                _read_file(settings.inbox_folder / file.name, settings.import_max_megabytes)[0].hex(),
+                now,
+            )
+    contents = {bytes.fromhex(content): since for content, since in seen.values()}
+    with database_failures(), connect_to(database_url, autocommit=True) as connection:
+        due = contents.keys() - imports.known_contents(connection, contents)
+    if not due:
+        return None, json.dumps(seen)
+    since = max(contents[content] for content in due)
+    attempt = int(math.log2(1 + max(0, now - since) / AGAIN_AFTER.total_seconds()))
+    told = [*sorted(content.hex() for content in due), since, attempt]
+    return hashlib.sha256(repr(told).encode()).hexdigest()[:16], json.dumps(seen)
 
 
 def import_inbox(database_url: str, settings: Settings, run_id: str | None = None) -> ImportReport:
@@ -501,7 +569,7 @@ def import_inbox(database_url: str, settings: Settings, run_id: str | None = Non
 
     Raises:
         ImportFileError: there were new files and all of them were refused.
-        WarehouseError: the database went away; the files before are imported.
+        WarehouseError: the database failed or went away; the files before are imported.
     """
     folder = settings.inbox_folder
     paths: dict[bytes, Path] = {}
@@ -510,7 +578,7 @@ def import_inbox(database_url: str, settings: Settings, run_id: str | None = Non
         with suppress(ImportFileError):  # it is refused below, alone
             content, _ = _read_file(folder / file.name, settings.import_max_megabytes)
         paths.setdefault(content, folder / file.name)
-    with connect_to(database_url, autocommit=True) as connection:
+    with database_failures(), connect_to(database_url, autocommit=True) as connection:
         known = imports.known_contents(connection, paths)
     new = [path for content, path in paths.items() if content not in known]
     report = import_exports(database_url, settings, new, run_id=run_id)

@@ -37,8 +37,8 @@ from almanac_pipeline.warehouse.maintenance import StaleTitle
 MAX_SILENCE_DAYS = 90
 MEDIA_TYPES: tuple[MediaType, ...] = ("movie", "tv")
 NO_TOKEN = (
-    "No TMDB token (ALMANAC_TMDB_TOKEN): nothing is refreshed; answers that may not be kept "
-    "until next month are thrown away."
+    "No TMDB token (ALMANAC_TMDB_TOKEN): nothing is refreshed; answers that end within two months "
+    "are thrown away."
 )
 
 

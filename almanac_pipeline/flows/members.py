@@ -27,7 +27,7 @@ from almanac_pipeline.errors import (
     WrongPageError,
 )
 from almanac_pipeline.flows import identities
-from almanac_pipeline.flows.workers import StoppedError, in_parallel, require_some_success
+from almanac_pipeline.flows.workers import LayoutWatch, StoppedError, in_parallel, require_some_success
 from almanac_pipeline.progress import track
 from almanac_pipeline.settings import Settings
 from almanac_pipeline.sources.policy import fresh_minutes
@@ -88,7 +88,8 @@ class _ProfileRead:
 
     requests: int = 0
     pages: int = 0
-    has_failed: bool = False
+    error: AlmanacError | None = None
+    """None also where it is the answer to a question: that somebody who left is gone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,9 +208,20 @@ def _filters(sync: _Sync) -> dict[str, Any]:
 
 
 def _read_profiles(sync: _Sync, people: Sequence[Candidate]) -> None:
-    """Read these profiles on as many threads as there are workers. One failure does not end the run."""
+    """Read these profiles on as many threads as there are workers. One failure does not end the run.
+
+    Raises:
+        LayoutDriftError: most of those whom the site has just shown are gone, by its word.
+    """
     sync.asked.update(person.user_id for person in people)
-    with connection_pool(sync.database_url, sync.settings.http_workers) as pool:
+    # Names that somebody gave us may be wrong, and who leaves a circle may be gone.
+    were_shown = sync.definition["kind"] != "usernames" and people[0].needs_profile
+    watch = LayoutWatch(sync.settings.shrink_guard_share)
+    asked = [Member(person.user_id, person.username, person.status) for person in people]
+    with (
+        identities.gone_only_if_believed(sync.database_url, sync.run, asked),
+        connection_pool(sync.database_url, sync.settings.http_workers) as pool,
+    ):
 
         def work(person: Candidate, stopping: threading.Event) -> _ProfileRead:
             if stopping.is_set():
@@ -221,7 +233,14 @@ def _read_profiles(sync: _Sync, people: Sequence[Candidate]) -> None:
             sync.run.requests_count += read.requests
             sync.run.pages_count += read.pages
             sync.profiles_count += read.pages
-            sync.run.failures_count += read.has_failed
+            sync.run.failures_count += read.error is not None
+            if were_shown:
+                watch.saw(
+                    [read.error] if read.error else [],
+                    has_success=read.pages > 0,
+                    is_gone=isinstance(read.error, NotFoundError),
+                )
+        watch.ended()
 
 
 def _read_profile(sync: _Sync, connection: psycopg.Connection, person: Candidate) -> _ProfileRead:
@@ -247,8 +266,7 @@ def _read_profile(sync: _Sync, connection: psycopg.Connection, person: Candidate
             # Of somebody who leaves that is the answer, and no failure.
             members.mark_unreadable(connection, member.user_id, error)
         else:
-            _failed(sync, connection, member, "profile", error)
-            read.has_failed = True
+            read.error = _failed(sync, connection, member, "profile", error)
     return read
 
 

@@ -117,6 +117,11 @@ class Taken:
         return sum((read.changes for _, read in self.reads), opinions.Changes())
 
     @property
+    def is_out_of_reach(self) -> bool:
+        """Whether nothing of the member may be asked, or they were found private or gone not long ago."""
+        return self.route.is_nowhere or self.route.member.unreadable_hours is not None
+
+    @property
     def outcome(self) -> str:
         """How the last step ended, which is the one that matters most: a profile comes first."""
         return self.reads[-1][1].outcome if self.reads else "skipped"
@@ -185,7 +190,9 @@ def sync_opinions(
         attempted = [result for result in results if result.reads]
         errors = [error for result in attempted for error in result.errors]
         answered = [result for result in attempted if result.outcome != "unreadable"]
-        if all(result.outcome == "failed" for result in answered):
+        # Where some need no reading, because nothing is new, one name that leads nowhere fails no run.
+        are_all_asked = all(result.reads or result.is_out_of_reach for result in results)
+        if are_all_asked and all(result.outcome == "failed" for result in answered):
             failures = [error for result in answered for error in result.errors]
             require_some_success("members", len(answered), failures)
         with connect_to(database_url, autocommit=True) as connection:
@@ -306,10 +313,12 @@ def _take(
             continue
         read = _read(reading, step, source, feeds)
         reads.append((step, read))
-        if step.reads == "profile":
-            # It may have told another name or another person, or that there is nobody to ask about.
+        if step.mode == "full":
+            # A profile may have told another name or another person, or that there is nobody to ask about;
+            # all ratings close the gap of a feed.
             states = read_member_states(reading.connection, [route.member.user_id])
-            if not states or any(isinstance(error, _GONE) for error in read.errors):
+            is_gone = step.reads == "profile" and any(isinstance(error, _GONE) for error in read.errors)
+            if not states or is_gone:
                 break
             reading = replace(reading, member=states[0])
     return Taken(route, tuple(reads), round(1000 * (time.monotonic() - started)))
@@ -404,6 +413,7 @@ def _each_member(
                         and any(isinstance(error, NotFoundError) for error in taken.errors),
                     )
             todo = busy
+    watch.ended()
     return results
 
 
@@ -448,6 +458,7 @@ def _notes(subject: GridSubject, results: Sequence[Taken]) -> tuple[str, ...]:
         )
     if gaps := sum(read.has_gap for result in results for _, read in result.reads):
         notes.append(
-            f"{gaps:,} feeds no longer reach back to what is known: a new export or full read is due"
+            f"{gaps:,} {'feed no longer reaches' if gaps == 1 else 'feeds no longer reach'} back to what is "
+            "known: a new export or full read is due"
         )
     return tuple(notes)

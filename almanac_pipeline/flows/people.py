@@ -29,8 +29,6 @@ def identify_directors(
     source: Source,
     cohort_slug: str,
     run_id: str | None = None,
-    *,
-    patience_seconds: float | None = None,
 ) -> int:
     """Read the pages of the cohort's directors that lack a TMDB id; returns how many requests that took.
 
@@ -70,5 +68,5 @@ def identify_directors(
                             runs.record_failure(connection, run, "person", person.error)
                 progress.advance(len(batch))
 
-            in_batches(read, due, settings.http_workers, commit, patience_seconds=patience_seconds)
+            in_batches(read, due, settings.http_workers, commit)
     return run.requests_count

@@ -195,6 +195,7 @@ def _sync(
             run.rows_changed += read.changes.added + read.changes.changed + read.changes.restored
             run.rows_removed += read.changes.removed
             run.failures_count += read.error is not None
+        watch.ended()
         errors = [read.error for read in reads if read.error is not None]
         answered = [read for read in reads if read.outcome not in ("skipped", "unreadable")]
         failures = [read.error for read in answered if read.error is not None]

@@ -68,13 +68,11 @@ def in_batches(
     items: Sequence[Item],
     workers: int,
     commit: Callable[[Sequence[Result]], None],
-    *,
-    patience_seconds: float | None = None,
 ) -> list[Result]:
     """Like `in_parallel`, with the results handed to `commit` a batch at a time; returns them all.
 
     A batch is full after 50 results or 5 seconds. What is finished is committed even if an
-    exception ends the work. Once `patience_seconds` are over, the items left are not begun.
+    exception ends the work.
     """
     everything: list[Result] = []
     batch: list[Result] = []
@@ -87,7 +85,7 @@ def in_batches(
             batch.clear()
 
     try:
-        for _, result in in_parallel(work, _within(patience_seconds, items), workers):
+        for _, result in in_parallel(work, items, workers):
             batch.append(result)
             if len(batch) == BATCH_SIZE or time.monotonic() - last_commit > BATCH_SECONDS:
                 flush()
@@ -95,15 +93,6 @@ def in_batches(
     finally:
         flush()
     return everything
-
-
-def _within(seconds: float | None, items: Iterable[Item]) -> Iterator[Item]:
-    """The items that are asked for before the time is over; all of them if there is no limit."""
-    started = time.monotonic()
-    for item in items:
-        if seconds is not None and time.monotonic() - started >= seconds:
-            return
-        yield item
 
 
 @dataclass(slots=True)
@@ -120,18 +109,13 @@ class LayoutWatch:
         """Take note of what came of one member; `is_gone` if they were there before and are not now.
 
         Raises:
-            LayoutDriftError: this was the third, without a member in between who could be read; or more
-                members are said to be gone than can be.
+            LayoutDriftError: this was the third, without a member in between who could be read; or the
+                fourth who is gone, without anybody who is not.
         """
         self.seen_count += bool(errors or has_success)
         self.gone_count += is_gone
-        left = self.seen_count - self.gone_count
-        if self.seen_count >= GONE_DOUBTED_FROM and left < self.guard_share * self.seen_count:
-            raise LayoutDriftError(
-                f"The site says that {self.gone_count} of {self.seen_count} members do not exist; that is "
-                "not believed, nobody is marked as gone, and nothing more is read. If it is right, run once "
-                "with a lower ALMANAC_SHRINK_GUARD_SHARE"
-            )
+        if self.gone_count == self.seen_count:
+            self.ended()
         odd = [error for error in errors if isinstance(error, (LayoutChangedError, WrongPageError))]
         if odd:
             self.in_a_row += 1
@@ -141,6 +125,20 @@ class LayoutWatch:
             raise LayoutDriftError(
                 f"The pages of {self.in_a_row} members in a row are not what was asked for, or have changed; "
                 f"nothing more is read. The last reason: {odd[0]}"
+            )
+
+    def ended(self) -> None:
+        """Judge how many members are gone, which only all of them tell: the first few may well be.
+
+        Raises:
+            LayoutDriftError: more than can be.
+        """
+        left = self.seen_count - self.gone_count
+        if self.seen_count >= GONE_DOUBTED_FROM and left < self.guard_share * self.seen_count:
+            raise LayoutDriftError(
+                f"The site says that {self.gone_count} of {self.seen_count} members do not exist; that is "
+                "not believed, nobody is marked as gone, and nothing more is read. If it is right, run once "
+                "with a lower ALMANAC_SHRINK_GUARD_SHARE"
             )
 
 
@@ -153,5 +151,7 @@ def require_some_success(what: str, attempted: int, errors: Sequence[AlmanacErro
     """
     if not attempted or len(errors) < attempted:
         return
-    kind = RetriableError if any(error.retriable for error in errors) else PermanentError
-    raise kind(f"None of the {attempted} {what} could be read. The first reason: {errors[0]}")
+    none = f"None of the {attempted} {what} could be read"
+    if any(error.retriable for error in errors):
+        raise RetriableError(f"{none}; run again later. The first reason: {errors[0]}")
+    raise PermanentError(f"{none}. The first reason: {errors[0]}")

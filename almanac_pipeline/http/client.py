@@ -13,7 +13,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from types import TracebackType
 from typing import NoReturn, TypeVar
 from urllib.parse import urljoin, urlsplit
@@ -290,6 +290,8 @@ class PoliteClient:
                     return parse(response)
                 except BlockedError:
                     raise self._block(asking, "a challenge page") from None
+            except LongPauseError:
+                raise
             except RetriableError as error:
                 failure = error
             try:
@@ -300,7 +302,7 @@ class PoliteClient:
                 exhausted = False
             asked_pause = failure.retry_after_seconds or 0.0
             if asked_pause > MAX_WAIT_SECONDS:
-                raise LongPauseError(str(failure), pause_seconds=asked_pause)
+                raise _long_pause(str(failure), asking.host, asked_pause)
             if exhausted:
                 raise failure
             pause = max(retry.get_backoff_time(), asked_pause)
@@ -414,10 +416,7 @@ class PoliteClient:
             if gate.wait_seconds <= 0:
                 return waited
             if gate.wait_seconds > MAX_WAIT_SECONDS:
-                raise LongPauseError(
-                    f"{asking}: {host} asked for a pause of another {gate.wait_seconds:.0f} s",
-                    pause_seconds=gate.wait_seconds,
-                )
+                raise _long_pause(str(asking), host, gate.wait_seconds)
             time.sleep(gate.wait_seconds)
             waited = True
 
@@ -487,6 +486,15 @@ class PoliteClient:
                 attempt=attempt,
             )
         )
+
+
+def _long_pause(what: str, host: str, seconds: float) -> LongPauseError:
+    until = datetime.now(UTC) + timedelta(seconds=seconds)
+    return LongPauseError(
+        f"{what}; {host} asked not to be asked before {until:%Y-%m-%d %H:%M} UTC ({seconds / 60:.0f} min). "
+        "Run again then; what was read stays",
+        pause_seconds=seconds,
+    )
 
 
 def _unparsed(response: Response) -> Response:

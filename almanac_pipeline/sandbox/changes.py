@@ -172,8 +172,10 @@ def _log(world: World, entry: Entry) -> list[Effect]:
     member, film = _member(world, entry), _film(world, entry)
     rating = None if entry.get("rating") is None else _half_stars(entry["rating"])
     watched_on = date.fromisoformat(entry["watched_on"]) if entry.get("watched_on") else None
+    given = None if entry.get("at") is None else int(entry["at"])
 
     def effect(at: int) -> None:
+        at = at if given is None else given
         liked = bool(entry.get("liked", False))
         member.diary.append(
             Viewing(

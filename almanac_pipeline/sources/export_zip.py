@@ -9,6 +9,7 @@ The safe opening of the ZIP is in `archives`, what the rows change in `flows.imp
 
 from __future__ import annotations
 
+import codecs
 import csv
 import hashlib
 import io
@@ -62,7 +63,8 @@ class ExportViewing:
     logged_on: date | None
     rating: float | None
     rewatch: bool
-    has_review: bool
+    has_review: bool | None
+    """None: the export has no reviews.csv."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,6 +136,7 @@ _FILE_NAME = re.compile(
     r"letterboxd-(?P<name>[a-z0-9_-]{1,64}?)-(?P<time>\d{4}-\d\d-\d\d-\d\d-\d\d)-utc",
     re.IGNORECASE | re.ASCII,
 )
+_NUMBERED = re.compile(r"-\d{4}-\d+\Z", re.ASCII)
 _YEAR = re.compile(r"\d{4}", re.ASCII)
 _DATE = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
 _STARS = {spelling: half / 2 for half in range(1, 11) for spelling in (f"{half / 2:g}", f"{half / 2:.1f}")}
@@ -174,12 +177,22 @@ class _Reader:
             )
         username, joined_on, favorites = self._profile()
         ratings = self._films("ratings.csv", RATING_COLUMNS)
-        assert ratings is not None
         watched = self._films("watched.csv")
         likes = self._films("likes/films.csv")
-        diary = self._diary([*ratings, *(watched or ()), *(likes or ())])
         watchlist = self._films("watchlist.csv")
         lists = self._lists()
+        parts = (ratings, watched, likes, watchlist, *(film_list.films for film_list in lists or ()))
+        lids = _short_links([film for part in parts for film in part or ()])
+        if lids:
+            ratings, watched, likes, watchlist, favorites = (
+                _newest(_with_short_link(film, lids) for film in part) if part is not None else None
+                for part in (ratings, watched, likes, watchlist, favorites)
+            )
+            lists = lists and tuple(
+                replace(one, films=tuple(_with_short_link(film, lids) for film in one.films)) for one in lists
+            )
+        assert ratings is not None
+        diary = self._diary([*ratings, *(watched or ()), *(likes or ())], lids)
         return Export(
             username=username,
             joined_on=joined_on,
@@ -210,10 +223,8 @@ class _Reader:
         """The films of a file, one row each: the newest, and of the same day the last."""
         if name not in self._paths:
             return None
-        films: dict[str, ExportFilm] = {}
-        count = 0
+        rows = []
         for row, (day, title, year, link, *stars) in self._table(name, columns):
-            count += 1
             recorded_on = self._recorded_on(name, row, day)
             rating = None
             if stars:
@@ -222,15 +233,13 @@ class _Reader:
                     _refuse(name, row, "there is no rating")
             lid, slug = _film_link(name, row, link)
             named = _name(name, row, title) or None
-            film = ExportFilm(lid, slug, named, self._year(name, row, year), recorded_on, rating)
-            known = films.get(film.identity)
-            if known is None or (known.recorded_on or date.min) <= (recorded_on or date.min):
-                films[film.identity] = film
-        self._rows[name] = count
-        self._repeated += count - len(films)
-        return tuple(films.values())
+            rows.append(ExportFilm(lid, slug, named, self._year(name, row, year), recorded_on, rating))
+        films = _newest(rows)
+        self._rows[name] = len(rows)
+        self._repeated += len(rows) - len(films)
+        return films
 
-    def _diary(self, seen: Iterable[ExportFilm]) -> tuple[ExportViewing, ...] | None:
+    def _diary(self, seen: Iterable[ExportFilm], lids: Mapping[str, str]) -> tuple[ExportViewing, ...] | None:
         name = "diary.csv"
         reviewed = self._reviewed()
         if name not in self._paths:
@@ -239,6 +248,9 @@ class _Reader:
         by_name: defaultdict[tuple[str | None, int | None], list[ExportFilm]] = defaultdict(list)
         for film in by_identity.values():
             by_name[film.title, film.release_year].append(film)
+        for slug, lid in lids.items():
+            if lid in by_identity:
+                by_identity[ExportFilm(None, slug).identity] = by_identity[lid]
         viewings: dict[str, ExportViewing] = {}
         same_day: Counter[tuple[str, int | None, date | None]] = Counter()
         count = 0
@@ -265,13 +277,17 @@ class _Reader:
                 key=key,
                 title=title,
                 release_year=year,
-                film=seen_film,
+                film=_with_short_link(seen_film, lids) if seen_film is not None else None,
                 film_match=match,
                 watched_on=watched_on,
                 logged_on=logged_on,
                 rating=_stars(name, row, stars),
                 rewatch=rewatch,
-                has_review=(link_cell.strip() if has_own_link else (title, year, watched_on)) in reviewed,
+                has_review=(
+                    (link_cell.strip() if has_own_link else (title, year, watched_on)) in reviewed
+                    if reviewed is not None
+                    else None
+                ),
             )
             known = viewings.get(key)
             if known is None or (known.logged_on or date.min) <= (logged_on or date.min):
@@ -280,11 +296,11 @@ class _Reader:
         self._repeated += count - len(viewings)
         return tuple(viewings.values())
 
-    def _reviewed(self) -> set[object]:
+    def _reviewed(self) -> set[object] | None:
         """By what a diary entry with a review is known: its link, or title, year and day."""
         name = "reviews.csv"
         if name not in self._paths:
-            return set()
+            return None
         reviewed: set[object] = set()
         count = 0
         for row, (title, year, link, watched) in self._table(name, REVIEW_COLUMNS):
@@ -379,7 +395,7 @@ class _Reader:
         """Row numbers and all cells. Messages say `called` in place of the name."""
         called = called or name
         data = self._archive.read(self._paths[name], called)
-        if b"\0" in data:
+        if b"\0" in data and not data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
             row = data.count(b"\n", 0, data.index(b"\0")) + 1
             raise ImportFileError(
                 f"{called}, line {row}: there are NUL bytes, a sign of a damaged copy. "
@@ -446,14 +462,16 @@ class _Reader:
 
 
 def _files_of_the_export(paths: Sequence[str]) -> dict[str, str]:
-    """The files by their lower-case paths inside the export; they may lie in one folder of the ZIP."""
+    """The files by their lower-case paths inside the export; it may lie in folders of the ZIP."""
     # macOS puts a file of its own, ._NAME, beside each.
     paths = [path for path in paths if not PurePosixPath(path).name.startswith("._")]
-    roots = set()
+    roots = set[tuple[str, ...]]()
     for path in paths:
         *folders, name = path.lower().split("/")
-        if name in _ROOT_FILES and len(folders) <= 1 and not _OTHER_FOLDERS & set(folders):
-            roots.add("".join(f"{folder}/" for folder in folders))
+        if name in _ROOT_FILES and not _OTHER_FOLDERS & set(folders):
+            roots.add(tuple(folders))
+    # What lies inside of an export is something else that the member keeps there.
+    roots = {root for root in roots if not any(root[:depth] in roots for depth in range(len(root)))}
     if len(roots) > 1:
         raise ImportFileError("The ZIP holds more than one export. Give each as it was downloaded.")
     if not roots:
@@ -465,8 +483,42 @@ def _files_of_the_export(paths: Sequence[str]) -> dict[str, str]:
             "The ZIP is no Letterboxd export: it holds no ratings.csv. "
             "Give the ZIP as letterboxd.com/settings/data hands it out."
         )
-    [root] = roots
+    root = "".join(f"{folder}/" for folder in roots.pop())
     return {path.lower().removeprefix(root): path for path in paths if path.lower().startswith(root)}
+
+
+def _newest(rows: Iterable[ExportFilm]) -> tuple[ExportFilm, ...]:
+    """Of each film the newest row, and of the same day the last."""
+    films: dict[str, ExportFilm] = {}
+    for film in rows:
+        known = films.setdefault(film.identity, film)
+        if (known.recorded_on or date.min) <= (film.recorded_on or date.min):
+            films[film.identity] = film
+    return tuple(films.values())
+
+
+def _short_links(films: Sequence[ExportFilm]) -> dict[str, str]:
+    """The lids of films that other rows of the export name by their slugs, by these.
+
+    They are one film where one of each has the title and year, unless the slug is numbered: the site
+    does that to namesakes.
+    """
+    slugs: defaultdict[tuple[str, int], set[str]] = defaultdict(set)
+    lids: defaultdict[tuple[str, int], set[str]] = defaultdict(set)
+    for film in films if any(film.slug for film in films) else ():
+        if film.title is not None and film.release_year is not None:
+            found = slugs if film.slug is not None else lids
+            found[film.title.lower(), film.release_year].add(film.slug or film.lid or "")
+    return {
+        slug: next(iter(lids[name]))
+        for name, (slug, *others) in slugs.items()
+        if not others and len(lids[name]) == 1 and not _NUMBERED.search(slug)
+    }
+
+
+def _with_short_link(film: ExportFilm, lids: Mapping[str, str]) -> ExportFilm:
+    lid = lids.get(film.slug or "")
+    return replace(film, lid=lid, slug=None) if lid is not None else film
 
 
 def _film_of_entry(

@@ -1,6 +1,6 @@
 """The typed records that parsers return and that everything downstream reads.
 
-Plain frozen dataclasses, no behaviour beyond trivial derived values. Ratings are stars in
+Plain immutable records, no behaviour beyond trivial derived values. Ratings are stars in
 half steps, 0.5 to 5.0. `None` always means "the page does not say", never "zero".
 """
 
@@ -8,15 +8,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import date, datetime
-from typing import Literal
+from typing import Literal, NamedTuple
 
 MediaType = Literal["movie", "tv"]
 """TMDB's two kinds of titles; the key of a title there is (media type, id)."""
 
 
-@dataclass(frozen=True, slots=True)
-class FilmItem:
-    """One poster of a grid or list, with what its owner thinks of it."""
+class FilmItem(NamedTuple):
+    """One poster of a grid or list, with what its owner thinks of it.
+
+    A tuple, because there are more of these than of anything else, and it is made in a third of the time.
+    """
 
     slug: str
     title: str | None = None

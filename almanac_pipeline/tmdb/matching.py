@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import re
 import unicodedata
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import SequenceMatcher
 from functools import lru_cache
@@ -23,38 +23,39 @@ THRESHOLD = 0.88
 MARGIN = 0.1
 # What ten times as many votes are worth against a better fit.
 VOTES_WEIGHT = 0.035
-# A film of fewer votes may be the obscure namesake of the one meant: look at other years too.
-FEW_VOTES = 20
+# A film of fewer votes may be an obscure namesake of what is meant: look for series of that name too, and
+# for films of the years beside where not all could be seen.
+FEW_VOTES = 50
 MAX_CANDIDATES = 10
 # Below this nobody would want to look at it.
 CANDIDATE_FROM = 0.5
 # How many candidates of another title are asked for their further titles.
 MAX_FURTHER_TITLES = 3
 
-YEAR_FITS = {0: 1.0, 1: 0.9, 2: 0.75}
+YEAR_FITS = {0: 1.0, 1: 0.92, 2: 0.75}
 FAR_YEAR_FIT = 0.5
 UNDATED_FIT = 0.95
 NO_YEAR_GIVEN_FIT = 0.93
 NO_DATE_THERE_FIT = 0.85
-# A part of a title with a part in brackets: the part before, and the one within.
+# Parts of a title with brackets: before them, within them after "a.k.a.", and within without a word. The
+# last may be a remark, so something else must speak for it.
 MAIN_PART_FIT = 0.99
-BRACKETED_FIT = 0.97
-LOOSE_FIT = 0.94
-NEAR_FIT = 0.89
+KNOWN_AS_FIT = 0.97
+BRACKETED_FIT = 0.86
+LOOSE_FIT = 0.9
 HEAD_FIT = 0.85
 # Similar titles are mostly other films: they are for a person to look at.
 MAX_SIMILAR_FIT = 0.85
-NEAR_RATIO = 0.93
-NEAR_MIN_LETTERS = 12
-SERIES_FIT = 0.6
+# A series is in the way of a film of its year that has less than a hundredth of its votes.
+SERIES_FIT = 0.83
 
+# Those that another site may leave out. Not i, o, as, os, die, den, des, de, which are other words too.
 _ARTICLES = frozenset(
     {
         *("the", "a", "an"),
-        *("le", "la", "les", "l", "un", "une", "des"),
-        *("der", "die", "das", "ein", "eine", "den", "det", "de", "het"),
-        *("el", "los", "las", "una", "il", "lo", "i", "gli"),
-        *("o", "os", "as", "um", "uma"),
+        *("le", "la", "les", "un", "une"),
+        *("der", "das", "ein", "eine", "det", "het"),
+        *("el", "los", "las", "una", "il", "lo", "gli", "um", "uma"),
     }
 )
 # Those that stand behind a comma at the end, as in "Matrix, The".
@@ -71,16 +72,19 @@ _STATED_YEAR = re.compile(r"\s*\(\d{4}\)$")
 _HEAD_END = re.compile(r"\s*(?::|\s[-–—]\s|\s\()")
 # 8½ is 8 1/2, not 81/2.
 _SEPARATE = re.compile("[¼-¾⅐-⅞]")
+_ACCENTS = re.compile("[\u0300-\u036f]")
+_DOTS = re.compile(r"\.{2,}")
 _LETTERS = str.maketrans(
     {"ß": "ss", "æ": "ae", "œ": "oe", "ø": "o", "đ": "d", "ð": "d", "ł": "l", "þ": "th", "ı": "i"}
     | dict.fromkeys("'’‘ʼ`´.·", "")
     | dict.fromkeys("&+", " and ")
 )
-_WORDS_FROM_TWO = ("two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve")
-_ROMAN_FROM_TWO = ("ii", "iii", "iv", "v", "vi", "vii", "viii", "ix", "x", "xi", "xii", "xiii", "xiv", "xv")
-_NUMBERS = {
-    name: str(number) for names in (_WORDS_FROM_TWO, _ROMAN_FROM_TWO) for number, name in enumerate(names, 2)
-}
+_WORDS = ("two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve")
+_WORD_NUMBERS = {name: str(number) for number, name in enumerate(_WORDS, 2)}
+_ROMAN = ("ii", "iii", "iv", "v", "vi", "vii", "viii", "ix", "xi", "xii", "xiii", "xiv", "xv")
+_ROMAN_NUMBERS = dict(zip(_ROMAN, map(str, (*range(2, 10), *range(11, 16))), strict=True))
+# Behind "part" and the like these are numbers as well; elsewhere x is a letter and i a person.
+_COUNTED_NUMBERS = {"i": "1", "one": "1", "x": "10"} | _WORD_NUMBERS | _ROMAN_NUMBERS
 _COUNTERS = frozenset({"part", "volume", "chapter", "episode"})
 _SHORT_FORMS = {
     "vol": "volume", "pt": "part", "ep": "episode", "vs": "versus", "dr": "doctor", "mr": "mister",
@@ -148,34 +152,81 @@ def match(wanted: Wanted, search: Search, *, threshold: float = THRESHOLD) -> Ma
 
     Raises whatever `search` raises.
     """
-    found: dict[tuple[MediaType, int], TitleSummary] = {}
-    further: dict[tuple[MediaType, int], tuple[str, ...]] = {}
-    ranked: list[Candidate] = []
-    taken: Candidate | None = None
-    questions_count, is_more = 0, False
-    for question, only_if_more in _questions(wanted):
-        if only_if_more and not is_more:
-            continue
-        answer = search.search(question)
-        questions_count += 1
-        is_more = is_more or (question.year is None and answer.total_count > len(answer.titles))
-        found |= {(title.media_type, title.tmdb_id): title for title in answer.titles}
-        ranked = rank(wanted, list(found.values()))
-        taken = decided(ranked, threshold)
-        if taken is not None and (taken.title.vote_count or 0) >= FEW_VOTES:
+    asking = _Asking(wanted, search, threshold)
+    year, names = wanted.release_year, _spoken_names(wanted.title)
+    for name in names:
+        is_more = asking.ask("movie", name, None)
+        # Of a common name one page does not show all films: look at this year, then at the years beside.
+        if is_more and year is not None:
+            if not (asking.is_known_widely and asking.taken_year == year):
+                asking.ask("movie", name, year)
+            for beside in (year - 1, year + 1):
+                if not asking.is_known_widely:
+                    asking.ask("movie", name, beside)
+        if asking.is_named:
             break
-        if question.year is None and ranked and ranked[0].score >= threshold:
-            break  # All years have been seen; more questions could only bring more rivals.
     else:
-        for candidate in ranked[:MAX_FURTHER_TITLES]:
-            if taken is None and _may_have_another_name(wanted, candidate):
+        for text, of_year in _last_texts(names, year):
+            asking.ask("movie", text, of_year)
+    # Letterboxd lists some series: one may be meant, and is offered to a person.
+    if names and not asking.is_known_widely:
+        asking.ask("tv", names[0], None)
+    asking.ask_for_further_titles()
+    shown = [candidate for candidate in asking.ranked if candidate.score >= CANDIDATE_FROM]
+    return Match(asking.taken, tuple(shown[:MAX_CANDIDATES]), asking.questions_count)
+
+
+class _Asking:
+    """What has been asked for one film so far, and what that came to."""
+
+    def __init__(self, wanted: Wanted, search: Search, threshold: float) -> None:
+        self.ranked: list[Candidate] = []
+        self.taken: Candidate | None = None
+        self.questions_count = 0
+        self._wanted, self._search, self._threshold = wanted, search, threshold
+        self._is_more: dict[tuple[MediaType, str, int | None], bool] = {}
+        self._found: dict[tuple[MediaType, int], TitleSummary] = {}
+        self._further: dict[tuple[MediaType, int], tuple[str, ...]] = {}
+
+    @property
+    def is_named(self) -> bool:
+        """Whether some film fits well enough, be it not the only one."""
+        return bool(self.ranked) and self.ranked[0].score >= self._threshold
+
+    @property
+    def is_known_widely(self) -> bool:
+        """Whether a title is taken that many know."""
+        return self.taken is not None and (self.taken.title.vote_count or 0) >= FEW_VOTES
+
+    @property
+    def taken_year(self) -> int | None:
+        """The year of the taken title."""
+        return None if self.taken is None else self.taken.title.release_year
+
+    def ask(self, media_type: MediaType, text: str, year: int | None) -> bool:
+        """Ask, but for nothing twice. Whether there are more titles than the answer shows."""
+        key, of_all_years = ((media_type, text.casefold(), of_year) for of_year in (year, None))
+        if not text or key in self._is_more or self._is_more.get(of_all_years) is False:
+            return False
+        self.questions_count += 1
+        answer = self._search.search(Question(media_type, text, year))
+        self._is_more[key] = answer.total_count > len(answer.titles)
+        self._found |= {(title.media_type, title.tmdb_id): title for title in answer.titles}
+        self._decide()
+        return self._is_more[key]
+
+    def ask_for_further_titles(self) -> None:
+        """Ask what films of the right year are called elsewhere, while none is taken."""
+        for candidate in self.ranked[:MAX_FURTHER_TITLES]:
+            if self.taken is None and _may_have_another_name(self._wanted, candidate):
                 key = candidate.title.media_type, candidate.title.tmdb_id
-                further[key] = search.further_titles(*key)
-                questions_count += 1
-                ranked = rank(wanted, list(found.values()), further)
-                taken = decided(ranked, threshold)
-    shown = [candidate for candidate in ranked if candidate.score >= CANDIDATE_FROM]
-    return Match(taken, tuple(shown[:MAX_CANDIDATES]), questions_count)
+                self.questions_count += 1
+                self._further[key] = self._search.further_titles(*key)
+                self._decide()
+
+    def _decide(self) -> None:
+        self.ranked = rank(self._wanted, list(self._found.values()), self._further)
+        self.taken = decided(self._wanted, self.ranked, self._threshold)
 
 
 def rank(
@@ -189,38 +240,32 @@ def rank(
     return sorted(candidates, key=lambda candidate: (-candidate.standing, candidate.title.tmdb_id))
 
 
-def decided(ranked: Sequence[Candidate], threshold: float = THRESHOLD) -> Candidate | None:
-    """The candidate that fits well enough and stands clear of the next; None if a person should choose."""
-    if not ranked or ranked[0].score < threshold:
+def decided(wanted: Wanted, ranked: Sequence[Candidate], threshold: float = THRESHOLD) -> Candidate | None:
+    """The film that fits well enough and stands clear of the next; None if a person should choose.
+
+    Without a year its votes tell nothing: it must fit better by itself as well.
+    """
+    best = ranked[0] if ranked else None
+    if best is None or best.score < threshold or best.title.media_type != "movie":
         return None
-    if len(ranked) > 1 and round(ranked[0].standing - ranked[1].standing, 6) < MARGIN:
-        return None
-    return ranked[0]
+    leads = [best.standing - other.standing for other in ranked[1:]]
+    if wanted.release_year is None:
+        leads += [best.score - other.score for other in ranked[1:]]
+    return best if all(round(lead, 6) >= MARGIN for lead in leads) else None
 
 
-def _questions(wanted: Wanted) -> Iterator[tuple[Question, bool]]:
-    """What to ask, in order, and whether only if the answers so far were not all there are."""
-    year = wanted.release_year
-    names = [name for name, _ in _names(wanted.title)]
-    asked = set()
-    # A name in brackets stands for itself; the whole with its brackets is what nobody calls the film.
-    spoken = names[1:] + names[:1] if len(names) > 1 else names
-    plan: list[tuple[MediaType, str, int | None, bool]] = [
-        ("movie", spoken[0], year, False),
-        ("movie", spoken[0], None, False),
-        *(("movie", name, year, False) for name in spoken[1:]),
-        ("movie", " ".join(_loose(spoken[0])), None, False),
-        ("movie", _content(spoken[0]), year, False),
-    ]
-    if year is not None:
-        plan += [("movie", spoken[0], year - 1, True), ("movie", spoken[0], year + 1, True)]
-    # Letterboxd lists some series: as candidates for a person to choose.
-    plan.append(("tv", spoken[0], year, False))
-    for media_type, text, of_year, only_if_more in plan:
-        question = Question(media_type, text, of_year)
-        if text and (key := (media_type, text.casefold(), of_year)) not in asked:
-            asked.add(key)
-            yield question, only_if_more
+def _spoken_names(title: str) -> list[str]:
+    """What to search for. The whole title with its brackets is what nobody calls a film: that goes last."""
+    names = [name for name, _ in _names(title) if name]
+    return names[1:] + names[:1]
+
+
+def _last_texts(names: Sequence[str], year: int | None) -> Iterator[tuple[str, int | None]]:
+    """What else to search for, and of which year, where a name led to nothing."""
+    if names:
+        for spelling in _loose(names[0])[1:]:
+            yield " ".join(spelling), None
+        yield _content(names[0]), year
 
 
 def _score(wanted: Wanted, title: TitleSummary, further: tuple[str, ...]) -> Candidate:
@@ -266,21 +311,35 @@ def _fit(one: str, other: str) -> tuple[float, str]:
     folded, other_folded = fold(one), fold(other)
     if folded == other_folded:
         return 1.0, "same"
-    loose, other_loose = "".join(_loose(one)), "".join(_loose(other))
-    if loose and loose == other_loose:
+    if _is_loosely_same(one, other):
         return LOOSE_FIT, "same but for small words or numerals:"
     heads = {fold(_HEAD_END.split(name)[0]) for name in (one, other)}
     if len(heads) == 1 and heads & {folded, other_folded}:
         return HEAD_FIT, "the beginning of the"
-    if re.findall(r"\d+", loose) != re.findall(r"\d+", other_loose):
+    if _numbers(folded) != _numbers(other_folded):
         return 0.0, "differently numbered"
-    matcher = SequenceMatcher(None, loose, other_loose, autojunk=False)
+    matcher = SequenceMatcher(None, folded, other_folded, autojunk=False)
     if matcher.quick_ratio() < 0.5:
         return 0.0, "different"
-    ratio = matcher.ratio()
-    if ratio >= NEAR_RATIO and len(loose) >= NEAR_MIN_LETTERS and abs(len(loose) - len(other_loose)) <= 1:
-        return NEAR_FIT, "nearly the same"
-    return round(MAX_SIMILAR_FIT * ratio, 3), "similar"
+    return round(MAX_SIMILAR_FIT * matcher.ratio(), 3), "similar"
+
+
+def _is_loosely_same(one: str, other: str) -> bool:
+    """Whether only blanks, an article in front, "and", short forms and the script of numbers differ.
+
+    The girl is not a girl: of two articles neither is left out.
+    """
+    article, *spellings = _loose(one)
+    other_article, *other_spellings = _loose(other)
+    return not (article and other_article and article != other_article) and any(
+        _run_together(spelling) == _run_together(other_spelling)
+        for spelling, other_spelling in zip(spellings, other_spellings, strict=True)
+    )
+
+
+def _run_together(words: Sequence[str]) -> str:
+    """Without blanks but for those that keep two numbers apart."""
+    return re.sub(r"(?<!\d) | (?!\d)", "", " ".join(words))
 
 
 @lru_cache(maxsize=100_000)
@@ -291,7 +350,8 @@ def _names(title: str) -> tuple[tuple[str, float], ...]:
     if (parts := _BRACKETED.match(whole)) and not _NUMBERING.match(parts["inner"]):
         names.append((_article_first(parts["main"]), MAIN_PART_FIT))
         inner = _ALSO_KNOWN.sub("", parts["inner"])
-        names.append((_article_first(inner), BRACKETED_FIT))
+        fit = BRACKETED_FIT if inner == parts["inner"] else KNOWN_AS_FIT
+        names.append((_article_first(inner), fit))
     return tuple(names)
 
 
@@ -310,28 +370,50 @@ def fold(title: str) -> str:
     One that is punctuation only stays as it is.
     """
     text = unicodedata.normalize("NFKD", _SEPARATE.sub(r" \g<0>", title.casefold()))
-    text = "".join(letter for letter in text if not unicodedata.combining(letter))
-    words = re.findall(r"[^\W_]+", re.sub(r"\.{2,}", " ", text).translate(_LETTERS))
-    return " ".join(words) or title.casefold().strip()
+    # What else combines with letters, as in Hindi or Japanese, makes other letters of them.
+    text = unicodedata.normalize("NFC", _ACCENTS.sub("", text))
+    text = _DOTS.sub(" ", text).translate(_LETTERS)
+    words = "".join(letter if _is_of_word(letter) else " " for letter in text)
+    return " ".join(words.split()) or unicodedata.normalize("NFKC", title).strip()
+
+
+def _is_of_word(letter: str) -> bool:
+    return letter.isalnum() or unicodedata.category(letter).startswith("M")
 
 
 @lru_cache(maxsize=100_000)
-def _loose(title: str) -> tuple[str, ...]:
-    """The words of a title without articles and "and", with numbers as digits and no short forms."""
-    words: list[str] = []
-    for word in fold(title).split():
-        word = _SHORT_FORMS.get(word, word)
-        if word in ("i", "one") and words and words[-1] in _COUNTERS:
-            word = "1"
-        elif word in _ARTICLES or word == "and":
-            continue
-        words.append(_NUMBERS.get(word, word))
-    return tuple(words) or tuple(fold(title).split())
+def _loose(title: str) -> tuple[str, tuple[str, ...], tuple[str, ...]]:
+    """The article in front of a title, and its other words in two spellings, without "and" and short forms.
+
+    Numbers are digits: in the first spelling those in words, in the second those in Roman numerals. A
+    title that is nothing but a number stays as it is.
+    """
+    words = [_SHORT_FORMS.get(word, word) for word in fold(title).split()]
+    article = words.pop(0) if len(words) > 1 and words[0] in _ARTICLES else ""
+    words = [word for place, word in enumerate(words) if word != "and" or place in (0, len(words) - 1)]
+    if len(words) == 1:
+        return article, (words[0],), (words[0],)
+    return article, _in_digits(words, _WORD_NUMBERS), _in_digits(words, _ROMAN_NUMBERS)
+
+
+def _in_digits(words: Sequence[str], numbers: Mapping[str, str]) -> tuple[str, ...]:
+    return tuple(
+        (_COUNTED_NUMBERS if before in _COUNTERS else numbers).get(word, word)
+        for before, word in zip(["", *words], words, strict=False)
+    )
+
+
+def _numbers(folded: str) -> list[str]:
+    """The numbers in a title, as digits."""
+    words = (_WORD_NUMBERS.get(word) or _ROMAN_NUMBERS.get(word) or word for word in folded.split())
+    return [number for word in words for number in re.findall(r"\d+", word)]
 
 
 def _content(title: str) -> str:
-    """The words to search for if a title is spelt in another way there: no numbers, few short words."""
-    words = [word for word in fold(title).split() if word.isalpha() and word not in _NUMBERS]
+    """The words to search for if a title is spelt in another way there: none that has another spelling, few
+    short ones."""
+    varying = _COUNTED_NUMBERS.keys() | _COUNTERS | _SHORT_FORMS.keys() | set(_SHORT_FORMS.values())
+    words = [word for word in fold(title).split() if not (word.isdigit() or word in varying)]
     return " ".join([word for word in words if len(word) > 3] or words)
 
 

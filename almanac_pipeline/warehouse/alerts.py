@@ -97,24 +97,25 @@ def open_alerts(connection: psycopg.Connection) -> list[Alert]:
 def check_volume(connection: psycopg.Connection, run: Run, factor: float) -> None:
     """Raise `volume` if a run asked or changed far more than is usual for its cohort and subject.
 
-    Usual is what the succeeded runs of the last 30 days did. Resolves the alert once a run is as
-    usual again. `run` must have its counts; whether its row is closed does not matter.
+    Usual is what the succeeded runs of the last 30 days did; those of no cohort, such as imports, are
+    compared with each other. Resolves the alert once a run is as usual again: to be called of a run
+    that has got through, with its counts; whether its row is closed does not matter.
     """
     table, key = Identifier("ops", f"{run.kind}_runs"), Identifier(f"{run.kind}_run_id")
     row = connection.execute(
         SQL(
-            "select cohort_id, subject, slug from {} join raw.cohorts using (cohort_id) where {} = %s"
+            "select cohort_id, subject, concat_ws(' ', slug, subject)"
+            " from {} left join raw.cohorts using (cohort_id) where {} = %s"
         ).format(table, key),
         [run.run_id],
     ).fetchone()
-    if row is None:  # a run of no cohort has nothing to be compared with
-        return
-    cohort_id, subject, slug = row
+    assert row is not None
+    cohort_id, subject, topic = row
     measures = ["requests_count"] + (["rows_changed"] if run.kind == "scrape" else [])
     earlier = connection.execute(
         SQL(
-            "select {} from {} where cohort_id = %s and subject = %s and status = 'succeeded'"
-            " and {} <> %s and started_at > now() - make_interval(days => %s)"
+            "select {} from {} where cohort_id is not distinct from %s and subject = %s"
+            " and status = 'succeeded' and {} <> %s and started_at > now() - make_interval(days => %s)"
         ).format(SQL(", ").join(map(Identifier, measures)), table, key),
         [cohort_id, subject, run.run_id, USUAL_DAYS],
     ).fetchall()
@@ -127,9 +128,9 @@ def check_volume(connection: psycopg.Connection, run: Run, factor: float) -> Non
             as_usual = False
     if rises:
         message = f"run {run.run_id} of {subject}: {'; '.join(rises)}"
-        raise_alert(connection, "volume", f"{slug} {subject}", message, cohort_id=cohort_id)
+        raise_alert(connection, "volume", topic, message, cohort_id=cohort_id)
     elif as_usual:
-        resolve_alerts(connection, "volume", f"{slug} {subject}")
+        resolve_alerts(connection, "volume", topic)
 
 
 def is_unusual(count: int, earlier: Sequence[int], *, factor: float, floor: int) -> bool:

@@ -4,6 +4,8 @@ embedded server and `ALMANAC_DATABASE_URL`."""
 from __future__ import annotations
 
 import functools
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import psycopg
 import sqlalchemy
@@ -11,7 +13,7 @@ from psycopg.conninfo import conninfo_to_dict
 from psycopg_pool import ConnectionPool
 
 from almanac_pipeline.errors import WarehouseError
-from almanac_pipeline.postgres import NETWORK_OPTIONS, PATIENCE_SECONDS
+from almanac_pipeline.postgres import NETWORK_OPTIONS, PATIENCE_SECONDS, failure_words
 from almanac_pipeline.settings import Settings, get_settings
 from almanac_pipeline.warehouse.embedded import EmbeddedServer
 from almanac_pipeline.warehouse.migrate import migrate
@@ -68,6 +70,19 @@ def connect_to(url: str, *, autocommit: bool = False) -> psycopg.Connection:
         raise WarehouseError(f"The database at {describe(url)} cannot be reached: {_reason(error)}") from None
     except psycopg.ProgrammingError:  # its message would repeat parts of the URL
         raise WarehouseError(f"{describe(url)} cannot be used.") from None
+
+
+@contextmanager
+def database_failures() -> Iterator[None]:
+    """Say in one line that the database failed or went away. PostgreSQL's own words may repeat a row.
+
+    Raises:
+        WarehouseError: it did.
+    """
+    try:
+        yield
+    except psycopg.Error as error:
+        raise WarehouseError(failure_words(error)) from None
 
 
 def connection_pool(url: str, size: int) -> ConnectionPool[psycopg.Connection]:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import date, datetime
 
 import psycopg
 from psycopg.types.json import Jsonb
 
-from almanac_pipeline.errors import ImportFileError
+from almanac_pipeline.errors import ForgottenError, ImportFileError
+from almanac_pipeline.warehouse.forgetting import drop_if_unused
+from almanac_pipeline.warehouse.runs import member_lock
 
 
 @contextmanager
@@ -77,9 +79,8 @@ def record_import(
     *,
     as_of: datetime,
     rows_by_file: Mapping[str, int],
-    joined_on: date | None,
 ) -> None:
-    """Remember the content as imported, and when the member joined. In the transaction that stored it."""
+    """Remember the content as imported, in the transaction that stored it."""
     connection.execute(
         "delete from ops.imports where content_sha256 = %s and refusal is not null", [content_sha256]
     )
@@ -90,6 +91,10 @@ def record_import(
         """,
         [content_sha256, user_id, run_id, as_of, Jsonb(dict(rows_by_file))],
     )
+
+
+def record_joining(connection: psycopg.Connection, user_id: int, joined_on: date | None) -> None:
+    """Store when the member joined the site, if the export says so."""
     connection.execute(
         """
         update raw.users set joined_on = %(day)s, updated_at = now()
@@ -109,3 +114,26 @@ def record_refusal(connection: psycopg.Connection, content_sha256: bytes, run_id
         """,
         [content_sha256, run_id, reason],
     )
+
+
+def drop_started(connection: psycopg.Connection, user_id: int) -> bool:
+    """Delete a user whose first import stored nothing; False if something else is known of them."""
+    with connection.transaction():
+        connection.execute(
+            "delete from ops.scrape_run_members where user_id = %s and outcome = 'started'", [user_id]
+        )
+        return drop_if_unused(connection, user_id)
+
+
+def drop_left_behind(connection: psycopg.Connection) -> None:
+    """Do so with the users of imports that were killed; those under way hold the member's lock."""
+    rows = connection.execute(
+        """
+        select distinct user_id from ops.scrape_runs join ops.scrape_run_members using (scrape_run_id)
+        where subject = 'import' and outcome = 'started'
+        """
+    ).fetchall()
+    for (user_id,) in rows:
+        with suppress(ForgottenError), member_lock(connection, "ratings", user_id, wait=False) as got:
+            if got:
+                drop_started(connection, user_id)

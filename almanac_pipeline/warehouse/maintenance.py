@@ -14,10 +14,11 @@ from psycopg.rows import class_row
 
 from almanac_pipeline.sources.records import MediaType
 
-# From one monthly maintenance to the next, and an hour or two more.
-NEXT_RUN_DAYS = 32
-# What ends within these days is asked for again: more than until the next maintenance.
-ENDS_SOON_DAYS = 40
+# From one monthly maintenance to the next but one, and an hour or two more: one may be missed, as on a
+# machine that is off at that hour, and still nothing is kept longer than the terms allow.
+LATEST_RUN_DAYS = 63
+# What ends within these days is asked for again: more than until then.
+ENDS_SOON_DAYS = 71
 
 # Answers about films whose title is settled; of the others the queue takes care.
 _HELD = """
@@ -121,11 +122,11 @@ def stale_titles(connection: psycopg.Connection) -> list[StaleTitle]:
 
 
 def purge_ending(connection: psycopg.Connection) -> int:
-    """Delete the answers that TMDB's terms end before the next maintenance could; returns how many.
+    """Delete the answers whose terms end before the next maintenance but one; returns how many.
 
     Those that were to be kept have been asked for again before.
     """
     return connection.execute(
         "delete from raw.tmdb_payloads where expires_at <= now() + make_interval(days => %s)",
-        [NEXT_RUN_DAYS],
+        [LATEST_RUN_DAYS],
     ).rowcount

@@ -19,6 +19,7 @@ from psycopg.types.json import Jsonb
 from almanac_pipeline.errors import ConfigurationError
 from almanac_pipeline.sources.records import MediaType
 from almanac_pipeline.tmdb.matching import Candidate
+from almanac_pipeline.tmdb.titles import MAX_NUMBER
 from almanac_pipeline.warehouse.films import lock_films
 
 MatchedBy = Literal["page", "feed", "attributes", "imdb", "search", "person"]
@@ -238,7 +239,7 @@ def title_key(text: str) -> tuple[MediaType, int]:
     found = re.fullmatch(
         r"(?:https?://(?:www\.)?themoviedb\.org/)?(movie|tv)[:/](\d{1,12})(?:[-/?#].*)?", text.strip()
     )
-    if found is None:
+    if found is None or not 0 < int(found[2]) <= MAX_NUMBER:
         raise ConfigurationError(
             f"{text!r} names no TMDB title. Give movie:123, tv:123 or the address of its page there."
         )

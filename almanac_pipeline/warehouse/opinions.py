@@ -384,10 +384,10 @@ def _require_plausible(
     }
     for part in _removable(connection, user_id, complete_parts, as_of, source):
         given, stored = given_by_part[part], count_stored(connection, user_id, part)
-        if given < shrink_guard_share * stored:
+        if staging.is_shrunken(given, stored, shrink_guard_share, source):
             staging.mark_suspicious(connection, user_id, _SUBJECTS[part])
             raise ShrunkenError(
-                f"Only {given} films came as {part} where {stored} are stored; nothing was changed."
+                f"Only {given} films came as {part} where {stored} are stored; none of these was changed."
                 " If that is right, run once with a lower ALMANAC_SHRINK_GUARD_SHARE.",
                 subject=_SUBJECTS[part],
             )

@@ -66,6 +66,8 @@ class Run:
     rows_removed: int = 0
     failures_count: int = 0
     postponed_count: int = 0
+    error_sample: str | None = None
+    """The first of what went wrong with a member or film."""
 
 
 @contextmanager
@@ -100,10 +102,10 @@ def batch(connection: psycopg.Connection, run: Run, **counts: int) -> Iterator[d
         yield counts
         columns = SQL(", ").join(SQL("{0} = {0} + {1}").format(Identifier(n), c) for n, c in counts.items())
         connection.execute(
-            SQL("update {} set {} where {} = %s").format(
+            SQL("update {} set error_sample = %s, {} where {} = %s").format(
                 Identifier("ops", f"{run.kind}_runs"), columns, Identifier(f"{run.kind}_run_id")
             ),
-            [run.run_id],
+            [run.error_sample, run.run_id],
         )
     for name, count in counts.items():
         setattr(run, name, getattr(run, name) + count)
@@ -151,14 +153,18 @@ def _run(
         finally:
             connection.execute(
                 SQL(
-                    "update {} set status = %s, finished_at = now(),"
-                    " error_sample = coalesce(%s, error_sample), {} where {} = %s"
+                    "update {} set status = %s, finished_at = now(), error_sample = %s, {} where {} = %s"
                 ).format(
                     table,
                     SQL(", ").join(SQL("{} = %s").format(Identifier(name)) for name in _COUNTS[kind]),
                     key,
                 ),
-                [status, reason, *(getattr(run, name) for name in _COUNTS[kind]), run.run_id],
+                [
+                    status,
+                    reason or run.error_sample,
+                    *(getattr(run, name) for name in _COUNTS[kind]),
+                    run.run_id,
+                ],
             )
 
 
@@ -218,12 +224,7 @@ def record_failure(
         ).format(Identifier(f"{run.kind}_run_id")),
         [run.run_id, user_id, film_id, page_kind, type(error).__name__, str(error)],
     )
-    connection.execute(
-        SQL("update {} set error_sample = %s where {} = %s and error_sample is null").format(
-            Identifier("ops", f"{run.kind}_runs"), Identifier(f"{run.kind}_run_id")
-        ),
-        [str(error), run.run_id],
-    )
+    run.error_sample = run.error_sample or str(error)
     _alert_about_layout(connection, page_kind, error)
 
 
@@ -231,16 +232,6 @@ def _alert_about_layout(connection: psycopg.Connection, subject: str, error: Bas
     """A site that has changed its markup needs a person, whether one page shows it or a whole run."""
     if isinstance(error, (LayoutChangedError, LayoutDriftError)):
         connection.execute("select ops.raise_alert('layout', %s, %s)", [subject, str(error)])
-
-
-def count_postponed(connection: psycopg.Connection, dagster_run_id: str) -> int:
-    """How many films and histograms a Dagster run left to a later one, so that rankings need not wait."""
-    row = connection.execute(
-        "select coalesce(sum(postponed_count), 0) from ops.enrichment_runs where dagster_run_id = %s",
-        [dagster_run_id],
-    ).fetchone()
-    assert row is not None
-    return int(row[0])
 
 
 def unread_members(connection: psycopg.Connection, dagster_run_id: str) -> list[tuple[str, str]]:

@@ -33,6 +33,10 @@ CHECKPOINT_MAX_AGE = timedelta(hours=1)
 # what was shown by more is that of a longer list, of which the grid is a part.
 TOTAL_TOLERANCE = 1
 
+# Fewer rows than these may well have been taken back one by one between two exports; of a part that is
+# empty now, fewer than a handful.
+EXPORT_LEAST_LOSS, EXPORT_HANDFUL = 10, 5
+
 
 @dataclass(frozen=True, slots=True)
 class ScrapeState:
@@ -272,6 +276,18 @@ def mark_success(
     )
     if written.rowcount:
         resolve_alerts(connection, "suspicious", f"member {user_id} {subject}")
+
+
+def is_shrunken(given: int, stored: int, share: float, source: str) -> bool:
+    """Whether a complete snapshot holds too little of what is stored to be believed.
+
+    An export is what the member took from the site themselves: a few rows that it lacks are no sign of
+    a damaged one, however few there were. A page that lacks all may be no answer at all.
+    """
+    least_loss = 1
+    if source == "export":
+        least_loss = EXPORT_LEAST_LOSS if given else EXPORT_HANDFUL
+    return given < share * stored and stored - given >= least_loss
 
 
 def mark_suspicious(connection: psycopg.Connection, user_id: int, subject: Subject) -> None:

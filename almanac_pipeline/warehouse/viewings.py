@@ -24,6 +24,8 @@ from almanac_pipeline.warehouse.opinions import Changes
 SourceName = Literal["export", "api", "pages", "rss"]
 FilmMatch = Literal["id", "name_year", "ambiguous", "unknown"]
 Subject = Literal["diary", "watchlist", "lists"]
+# Fewer stars or hearts than these may be taken back in passing.
+MARKS_DOUBTED_COUNT = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +44,7 @@ class DiaryEntry:
     rating: float | None = None
     liked: bool | None = None
     rewatch: bool = False
-    has_review: bool = False
+    has_review: bool | None = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +83,8 @@ def merge_diary(
     film and day. `as_of` is the moment at which the source knew all this.
 
     Raises:
-        ShrunkenError: a complete diary is much smaller than the stored one; nothing was changed.
+        ShrunkenError: a complete diary is much smaller than the stored one, or most viewings that are
+            stored with stars (or a heart) come without them; nothing was changed.
     """
     with connection.transaction():
         if _is_outdated(connection, user_id, "diary", as_of):
@@ -89,9 +92,11 @@ def merge_diary(
         by_key = {entry.key: entry for entry in entries}
         if complete:
             stored = _count(connection, "raw.diary_entries", user_id)
-            _require_not_shrunken("diary", len(by_key), stored, shrink_guard_share)
+            _require_not_shrunken("diary", len(by_key), stored, shrink_guard_share, source)
         _fill_incoming(connection, list(by_key.values()), source)
-        _match_entries(connection, user_id, source)
+        _match_entries(connection, user_id, source, len(by_key))
+        if source != "export":  # which names its columns
+            _require_stars_and_hearts(connection, shrink_guard_share)
         changed, restored = _update_entries(connection, user_id, source)
         removed = 0
         if complete:
@@ -136,7 +141,7 @@ def merge_watchlist(
         }
         if complete:
             stored = _count(connection, "raw.watchlist_entries", user_id)
-            _require_not_shrunken("watchlist", len(wanted), stored, shrink_guard_share)
+            _require_not_shrunken("watchlist", len(wanted), stored, shrink_guard_share, source)
         row = connection.execute(
             """
             with written as (
@@ -200,7 +205,7 @@ def merge_lists(
         by_key = {film_list.key: film_list for film_list in lists}
         if complete:
             stored = _count(connection, "raw.lists", user_id)
-            _require_not_shrunken("lists", len(by_key), stored, shrink_guard_share)
+            _require_not_shrunken("lists", len(by_key), stored, shrink_guard_share, source)
         film_ids = iter(
             resolve_films(
                 connection, [film for film_list in by_key.values() for film in film_list.films], source
@@ -388,13 +393,36 @@ def _count(connection: psycopg.Connection, table: str, user_id: int) -> int:
     return int(row[0])
 
 
-def _require_not_shrunken(subject: Subject, count: int, stored: int, share: float) -> None:
-    if count < share * stored:
+def _require_not_shrunken(
+    subject: Subject, count: int, stored: int, share: float, source: SourceName
+) -> None:
+    if staging.is_shrunken(count, stored, share, source):
         raise ShrunkenError(
-            f"The {subject} of the member would shrink from {stored:,} to {count:,} entries: nothing was "
-            "changed. If that is right, run once with a lower ALMANAC_SHRINK_GUARD_SHARE.",
+            f"The {subject} of the member would shrink from {stored:,} to {count:,} entries: none of these "
+            "was changed. If that is right, run once with a lower ALMANAC_SHRINK_GUARD_SHARE.",
             subject=subject,
         )
+
+
+def _require_stars_and_hearts(connection: psycopg.Connection, share: float) -> None:
+    """Stars whose markup has changed look like viewings without a rating: no total tells them apart."""
+    row = connection.execute(
+        """
+        select count(stored.rating), count(stored.rating) filter (where item.rating is not null),
+               count(*) filter (where stored.liked),
+               count(*) filter (where stored.liked and item.liked is distinct from false)
+        from incoming_entries as item join raw.diary_entries as stored using (diary_entry_id)
+        where stored.removed_at is null
+        """
+    ).fetchone()
+    assert row is not None
+    for mark, stored, shown in (("a rating", *row[:2]), ("a like", *row[2:])):
+        if shown < share * stored and stored - shown >= MARKS_DOUBTED_COUNT:
+            raise ShrunkenError(
+                f"Of {stored:,} viewings that are stored with {mark}, {shown:,} still have it: nothing was "
+                "changed. If that is right, run once with a lower ALMANAC_SHRINK_GUARD_SHARE.",
+                subject="diary",
+            )
 
 
 def _is_outdated(connection: psycopg.Connection, user_id: int, subject: Subject, as_of: datetime) -> bool:
@@ -433,7 +461,7 @@ def _fill_incoming(connection: psycopg.Connection, entries: Sequence[DiaryEntry]
             rating numeric(2, 1),
             liked boolean,
             rewatch boolean not null,
-            has_review boolean not null,
+            has_review boolean,
             diary_entry_id bigint
         ) on commit delete rows
         """
@@ -455,46 +483,62 @@ def _fill_incoming(connection: psycopg.Connection, entries: Sequence[DiaryEntry]
 
 
 # By what two entries of different sources are one viewing: the film, or where one of them does not
-# know it, title and year; and the day. The nth of a day is the nth.
+# know it, title and year; and the day. Of several on one day those with the same rating, else the nth
+# is the nth.
 _SAME_VIEWING = (
-    ("film_id", "true"),
+    ("film_id, rating", "item.film_id is not null"),
+    ("film_id", "item.film_id is not null"),
     ("lower(film_title), film_year", "(item.film_id is null or stored.film_id is null)"),
 )
 
 
-def _match_entries(connection: psycopg.Connection, user_id: int, source: SourceName) -> None:
-    """Note which stored row each incoming entry is."""
-    connection.execute(
-        """
-        update incoming_entries as item set diary_entry_id = stored.diary_entry_id
-        from raw.diary_entries as stored
-        where stored.user_id = %s and stored.source = %s and stored.source_key = item.source_key
-        """,
-        [user_id, source],
-    )
-    for identity, condition in _SAME_VIEWING:
-        connection.execute(
+def _match_entries(connection: psycopg.Connection, user_id: int, source: SourceName, count: int) -> None:
+    """Note which stored row each of the `count` incoming entries is.
+
+    Removed rows come last: a viewing whose day was corrected is the row that another source has told
+    of since, and not this source's own of the earlier day.
+    """
+    for removed, unmatched in (("null", ""), ("not null", "and item.diary_entry_id is null")):
+        count -= connection.execute(
             f"""
-            with item as (
-                select position, film_id, (row({identity}, watched_on))::text as viewing,
-                       row_number() over (partition by {identity}, watched_on order by position) as nth
-                from incoming_entries where diary_entry_id is null and watched_on is not null
-            ), stored as (
-                select diary_entry_id, film_id, (row({identity}, watched_on))::text as viewing,
-                       row_number() over (partition by {identity}, watched_on order by diary_entry_id) as nth
-                from raw.diary_entries as entry
-                where user_id = %s and source <> %s and watched_on is not null
-                  and not exists (
-                      select from incoming_entries as known
-                      where known.diary_entry_id = entry.diary_entry_id
-                  )
-            )
-            update incoming_entries as target set diary_entry_id = stored.diary_entry_id
-            from item join stored on item.viewing = stored.viewing and item.nth = stored.nth and {condition}
-            where target.position = item.position
+            update incoming_entries as item set diary_entry_id = stored.diary_entry_id
+            from raw.diary_entries as stored
+            where stored.user_id = %s and stored.source = %s and stored.source_key = item.source_key
+              and stored.removed_at is {removed} {unmatched}
             """,
             [user_id, source],
-        )
+        ).rowcount
+        if count > 0:  # else the planner takes it that nearly all are matched, and loops over the rest
+            connection.execute("analyze incoming_entries")
+        for identity, condition in _SAME_VIEWING:
+            if count == 0:
+                return
+            count -= connection.execute(
+                f"""
+                with item as (
+                    select position, film_id, (row({identity}, watched_on))::text as viewing,
+                           row_number() over (partition by {identity}, watched_on order by position) as nth
+                    from incoming_entries where diary_entry_id is null and watched_on is not null
+                ), stored as (
+                    select diary_entry_id, film_id, (row({identity}, watched_on))::text as viewing,
+                           row_number() over (
+                               partition by {identity}, watched_on order by diary_entry_id
+                           ) as nth
+                    from raw.diary_entries as entry
+                    where user_id = %s and source <> %s and watched_on is not null
+                      and removed_at is {removed}
+                      and not exists (
+                          select from incoming_entries as known
+                          where known.diary_entry_id = entry.diary_entry_id
+                      )
+                )
+                update incoming_entries as target set diary_entry_id = stored.diary_entry_id
+                from item
+                join stored on item.viewing = stored.viewing and item.nth = stored.nth and {condition}
+                where target.position = item.position
+                """,
+                [user_id, source],
+            ).rowcount
 
 
 def _update_entries(connection: psycopg.Connection, user_id: int, source: SourceName) -> tuple[int, int]:
@@ -508,7 +552,8 @@ def _update_entries(connection: psycopg.Connection, user_id: int, source: Source
                    item.film_title, item.film_year,
                    coalesce(item.watched_on, stored.watched_on) as watched_on,
                    coalesce(item.logged_on, stored.logged_on) as logged_on,
-                   item.rating, coalesce(item.liked, stored.liked) as liked, item.rewatch, item.has_review
+                   item.rating, coalesce(item.liked, stored.liked) as liked, item.rewatch,
+                   coalesce(item.has_review, stored.has_review) as has_review
             from incoming_entries as item
             join raw.diary_entries as stored using (diary_entry_id)
             cross join lateral (
@@ -553,7 +598,7 @@ def _insert_entries(connection: psycopg.Connection, user_id: int, source: Source
             (user_id, film_id, film_match, source, source_key, film_title, film_year, watched_on, logged_on,
              rating, liked, rewatch, has_review)
         select %s, film_id, film_match, %s, source_key, film_title, film_year, watched_on, logged_on,
-               rating, liked, rewatch, has_review
+               rating, liked, rewatch, coalesce(has_review, false)
         from incoming_entries where diary_entry_id is null order by position
         """,
         [user_id, source],

@@ -91,13 +91,28 @@ def test_the_plan_without_pages_fetches_nothing_and_asks_for_exports(almanac: Al
     assert outcome.lines[-1] == "nothing was fetched"
 
 
+def test_the_plan_names_the_settings_that_keep_pages_and_feeds_off(
+    almanac: Almanac, named: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pages, feeds = almanac("scrape", "--plan").lines[:2]
+    assert "ALMANAC_AUTHORISED=true and ALMANAC_CONTACT" in pages
+    assert "feeds" in feeds
+    assert "ALMANAC_CONTACT" in feeds
+    monkeypatch.setenv("ALMANAC_LETTERBOXD_URL", "https://pages.invalid")
+    monkeypatch.setenv("ALMANAC_CONTACT", "a@example.org")
+    know_robots(named, "User-agent: *\nDisallow:", "pages.invalid")
+    out = almanac("scrape", "--plan").out
+    assert "ALMANAC_AUTHORISED=true is set" in out
+    assert "ALMANAC_CONTACT" not in out
+
+
 def test_the_plan_of_a_circle_whose_pages_are_forbidden_ends_there(almanac: Almanac, named: str) -> None:
     with psycopg.connect(named) as connection:
         connection.execute("""update raw.cohorts set definition = '{"kind": "following", "seed": "ann"}'""")
     outcome = almanac("scrape", "--plan")
     assert (outcome.code, outcome.err) == (0, "")
-    assert "a sync ends there, with 0 requests" in outcome.lines[0]
-    assert outcome.lines[1:] == ["nothing was fetched"]
+    assert "a sync ends there, with 0 requests" in outcome.lines[-2]
+    assert outcome.lines[-1] == "nothing was fetched"
 
 
 def test_there_is_no_plan_of_viewings(almanac: Almanac, named: str) -> None:

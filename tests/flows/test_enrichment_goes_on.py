@@ -1,4 +1,4 @@
-"""An enrichment that is killed or has no more time: the next one goes on, and counts equal rows."""
+"""An enrichment that is killed: the next one goes on, and counts equal rows."""
 
 from __future__ import annotations
 
@@ -11,14 +11,11 @@ from collections.abc import Iterator
 import psycopg
 import pytest
 
-from almanac_pipeline.flows.films import enrich_films
-from almanac_pipeline.flows.histograms import refresh_histograms
 from almanac_pipeline.flows.workers import BATCH_SIZE
 from almanac_pipeline.sandbox.options import GeneratedWorld, SandboxOptions
 from almanac_pipeline.sandbox.server import SandboxServer, build_world
 from almanac_pipeline.warehouse.cohorts import create_cohort
-from almanac_pipeline.warehouse.runs import count_postponed
-from bench.stand_in import enrich, outside, settings_for, sync
+from bench.stand_in import enrich, settings_for, sync
 from tests.conftest import PROJECT_ROOT
 from tests.flows.conftest import Query
 
@@ -90,22 +87,3 @@ def test_killed_twice_it_goes_on_and_the_counts_are_exact(
         "failed",
         "succeeded",
     }
-
-
-def test_what_there_is_no_time_for_is_left_to_the_next_run(
-    site: SandboxServer, database_url: str, query: Query, due_count: int
-) -> None:
-    settings = settings_for(site.url, http_workers=WORKERS)
-    with outside(database_url, settings) as (source, tmdb):
-        short = enrich_films(database_url, settings, source, tmdb, "circle", "run-1", patience_seconds=0.2)
-        assert 0 < short.fetched_count < due_count
-        assert short.fetched_count + short.postponed_count == due_count
-        assert f"{short.postponed_count:,} films are left" in " ".join(short.notes)
-        none = refresh_histograms(database_url, settings, source, "circle", "run-1", patience_seconds=0)
-        assert (none.requests_count, none.failures_count) == (0, 0)
-        assert none.postponed_count == none.due_count > 0
-        with psycopg.connect(database_url) as connection:
-            assert count_postponed(connection, "run-1") == short.postponed_count + none.postponed_count
-        rest = enrich_films(database_url, settings, source, tmdb, "circle", "run-2")
-    assert (rest.due_count, rest.postponed_count) == (short.postponed_count, 0)
-    assert served(site, "film") == due_count

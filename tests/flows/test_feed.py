@@ -289,6 +289,16 @@ def test_a_gap_is_said_until_something_complete_has_closed_it(
     assert query(gaps) == [{"n": 0}]
 
 
+def test_a_full_reading_of_the_pages_in_the_same_run_leaves_no_gap(
+    sync: Callable[[], OpinionsReport], world: World, feeds: Feeds, query: Query
+) -> None:
+    world.permitted = {"rated"}
+    feeds.entries["ada"] = full_feed(0.1)
+    report = sync()
+    assert (report.full_count, report.feeds_count, report.notes) == (2, 1, ())
+    assert query("select kind from ops.alerts") == []
+
+
 @pytest.mark.parametrize(
     ("entries", "full_hours", "feed_hours", "expected"),
     [

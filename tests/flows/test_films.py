@@ -596,10 +596,9 @@ def test_tmdb_is_asked_although_the_page_fails_and_the_page_stays_due(
     assert enrich().failures_count == 1
     assert match_of(query, "film-2") == ("fetched", "movie", 1002, "feed")
     tmdb.titles["movie", 1002] = lost
-    enrich()
     world.film_pages["film-1"] = gone
     world.on_call = lambda kind, key, page: None
-    assert (enrich().due_count, tmdb.calls.total()) == (1, 0)
+    assert (enrich().due_count, tmdb.calls.total()) == (1, 1)
     with psycopg.connect(database_url) as connection:
         connection.execute("update ops.film_metadata_sync set next_attempt_at = now()")
     assert enrich().fetched_count == 1

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import psycopg
 import pytest
 
-from almanac_pipeline.errors import ConfigurationError, ImportFileError
+from almanac_pipeline.errors import ConfigurationError, ImportFileError, WarehouseError
 from almanac_pipeline.flows.imports import (
     FileReport,
     ImportReport,
-    InboxFile,
     import_exports,
     import_inbox,
     list_inbox,
@@ -295,16 +295,29 @@ def test_files_that_are_missing_say_nothing(import_files: Import, opinions: Any,
     ) == [{"n": 7}]
 
 
+def large_export(**files: str) -> dict[str, str | bytes]:
+    """Twenty of everything that a guard watches."""
+    return exports.whole_export() | {
+        "ratings.csv": exports.ratings(*((number, 3) for number in range(1, 21))),
+        "likes/films.csv": exports.films(*range(1, 21)),
+        "diary.csv": exports.diary(
+            *(exports.viewing(number, f"e{number}", f"2026-01-{number:02}") for number in range(1, 21))
+        ),
+        "watchlist.csv": exports.films(*range(30, 50)),
+        **files,
+    }
+
+
 @pytest.mark.parametrize(
-    ("name", "content", "subject"),
+    ("name", "content", "subject", "part"),
     [
-        ("ratings.csv", exports.ratings((1, 5)), "ratings"),
-        ("likes/films.csv", exports.films(), "likes"),
-        ("diary.csv", exports.diary(), "diary"),
-        ("watchlist.csv", exports.films(20), "watchlist"),
+        ("ratings.csv", exports.ratings((1, 5)), "ratings", "opinions"),
+        ("likes/films.csv", exports.films(), "likes", "opinions"),
+        ("diary.csv", exports.diary(), "diary", "diary"),
+        ("watchlist.csv", exports.films(30), "watchlist", "watchlist"),
     ],
 )
-def test_a_strongly_shrunken_export_changes_nothing_and_raises_an_alert(
+def test_a_strongly_shrunken_part_is_left_out_with_an_alert_and_the_rest_is_taken(
     import_files: Import,
     opinions: Any,
     query: Query,
@@ -312,35 +325,67 @@ def test_a_strongly_shrunken_export_changes_nothing_and_raises_an_alert(
     name: str,
     content: str,
     subject: str,
+    part: str,
 ) -> None:
-    import_files(exports.whole_export())
-    before, known = stored(), opinions()
+    import_files(large_export())
+    before = stored()
 
-    report = import_files(exports.whole_export() | {name: content}, renamed("ada", 30))
-    assert report.outcome == "refused"
-    assert "ALMANAC_SHRINK_GUARD_SHARE" in report.error
-    assert "ada" not in report.error
-    assert (stored(), opinions()) == (before, known)
+    report = import_files(large_export(**{name: content}), renamed("ada", 30))
+    [doubt] = report.doubts
+    assert (report.outcome, "ALMANAC_SHRINK_GUARD_SHARE" in doubt, "ada" in doubt) == (
+        "imported",
+        True,
+        False,
+    )
+    assert stored() == before
     [alert] = query("select kind, message from ops.alerts where resolved_at is null")
     assert alert["kind"] == "suspicious"
     assert "ada" not in alert["message"]
     doubted = query("select subject from ops.user_scrape_state where suspicious_at is not null")
     assert doubted == [{"subject": subject}]
+    [failed] = query("select error_kind, message from ops.scrape_failures where resolved_at is null")
+    assert failed == {"error_kind": "ShrunkenError", "message": doubt}
     # The file before is no reason to be at ease.
-    import_files(exports.whole_export())
+    import_files(large_export())
     assert len(query("select 1 from ops.alerts where resolved_at is null")) == 1
+
+    news = large_export(**{name: content, "lists/new.csv": exports.film_list("New", "lN", 1)})
+    if part != "opinions":
+        news["ratings.csv"] = exports.ratings(*((number, 5) for number in range(1, 21)))
+    report = import_files(news, renamed("ada", 40))
+    assert (len(report.doubts), report.changes["lists"].added) == (1, 1)
+    assert report.total.changed == (20 if part != "opinions" else 0)
+    assert report.total.removed == 0
+
+
+def test_a_few_rows_that_were_taken_back_are_believed_however_few_there_were(
+    import_files: Import, opinions: Any, query: Query
+) -> None:
+    import_files(exports.whole_export())
+    report = import_files(
+        exports.whole_export()
+        | {
+            "profile.csv": exports.profile(),
+            "ratings.csv": exports.ratings((1, 5), (2, 1)),
+            "likes/films.csv": exports.films(),
+            "watchlist.csv": exports.films(),
+        },
+        renamed("ada", 30),
+    )
+    assert (report.outcome, report.doubts) == ("imported", ())
+    assert opinions() == {"L1": (5.0, False, False), "L2": (1.0, False, False)}
+    assert query("select 1 from raw.watchlist_entries where removed_at is null") == []
 
 
 def test_a_shrunken_export_is_believed_with_a_lower_guard(
     import_files: Import, database_url: str, tmp_path: Path, opinions: Any, query: Query
 ) -> None:
-    import_files(exports.whole_export())
-    few = exports.whole_export() | {"ratings.csv": exports.ratings((1, 5))}
-    import_files(few, renamed("ada", 30))
+    import_files(large_export())
+    import_files(large_export(**{"ratings.csv": exports.ratings((1, 5))}), renamed("ada", 30))
 
     trusting = Settings(_env_file=None, shrink_guard_share=0)  # type: ignore[call-arg]
     report = import_exports(database_url, trusting, [tmp_path / renamed("ada", 30)])
-    assert report.failures_count == 0
+    assert (report.failures_count, report.doubted_count) == (0, 0)
     assert {lid for lid, (rating, _, _) in opinions().items() if rating is not None} == {"L1"}
     assert query("select 1 from ops.alerts where resolved_at is null") == []
     assert query("select 1 from ops.imports where refusal is not null") == []
@@ -524,37 +569,114 @@ def test_a_slug_that_cannot_be_one_stops_everything_at_once(import_files: Import
     assert query("select 1 from raw.users") == []
 
 
+# -- when the database fails ---------------------------------------------------------------------------
+
+
+@contextmanager
+def failing_database(url: str, how: str) -> Iterator[None]:
+    """Have the database do so when opinions are stored."""
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute(
+            f"create function fail() returns trigger language plpgsql as 'begin {how}; return null; end'"
+        )
+        connection.execute("create trigger fail after insert on raw.ratings execute function fail()")
+        yield
+        connection.execute("drop function fail cascade")
+
+
+DISK_FULL = "raise exception using errcode = ''53100'', message = ''could not write ada''"
+KILLED = "perform pg_terminate_backend(pg_backend_pid())"
+
+
+def test_a_lost_connection_is_one_line_and_its_new_member_is_gone_after_the_next_import(
+    import_files: Import, database_url: str, query: Query
+) -> None:
+    import_files(exports.whole_export() | {"profile.csv": exports.profile("Bea")}, "b.zip")
+    with (
+        failing_database(database_url, KILLED),
+        pytest.raises(WarehouseError, match="The database went away") as raised,
+    ):
+        import_files(exports.whole_export())
+    assert "ada" not in str(raised.value)
+    assert query("select count(*)::int as n from raw.users") == [{"n": 2}]
+
+    import_files(exports.whole_export() | {"profile.csv": exports.profile("Cy")}, "c.zip")
+    assert query("select username from raw.users order by 1") == [{"username": "bea"}, {"username": "cy"}]
+    assert query("select 1 from ops.scrape_run_members where outcome = 'started'") == []
+
+
+def put(path: Path, content: bytes, changed_at: float = 0) -> None:
+    path.write_bytes(content)
+    os.utime(path, (0, changed_at))
+
+
 # -- the inbox ---------------------------------------------------------------------------------------
 
 
-def inbox_file(name: str, size: int = 10, changed_at: float = 0.0) -> InboxFile:
-    return InboxFile(name, size, changed_at)
+@pytest.fixture
+def ticks(database_url: str, tmp_path: Path) -> Callable[[float], str | None]:
+    """Look into the inbox so many seconds after the first of January 1970; returns the key of the run."""
+    settings = Settings(_env_file=None, inbox=tmp_path)  # type: ignore[call-arg]
+    cursor: str | None = None
+
+    def tick(now: float) -> str | None:
+        nonlocal cursor
+        key, cursor = look_at_inbox(database_url, settings, cursor, now)
+        assert "ada" not in cursor
+        return key
+
+    return tick
 
 
-def test_a_new_file_is_due_once_and_again_when_it_changed() -> None:
-    due, cursor = look_at_inbox([inbox_file("a.zip")], None, now=100)
-    assert due is not None
-    assert look_at_inbox([inbox_file("a.zip")], cursor, now=130) == (None, cursor)
-    for changed in (inbox_file("a.zip", size=11), inbox_file("a.zip", changed_at=1.0), inbox_file("b.zip")):
-        assert look_at_inbox([changed], cursor, now=130)[0] not in (None, due)
+def test_a_file_that_no_run_has_come_to_terms_with_is_due_again_ever_more_rarely(
+    ticks: Any, tmp_path: Path
+) -> None:
+    put(tmp_path / exports.FILE_NAME, b"PK")
+    keys = [ticks(100 + 60 * minute) for minute in (0, 9, 10, 29, 30, 69, 70)]
+    assert keys[0::2] == list(dict.fromkeys(keys))
+    assert (keys[1::2], None in keys) == (keys[0:-1:2], False)
+    put(tmp_path / "another.zip", b"PK2")
+    assert ticks(4_400) not in keys
 
 
-def test_a_file_still_being_written_waits_for_the_next_tick() -> None:
-    growing = inbox_file("a.zip", changed_at=95)
-    due, cursor = look_at_inbox([growing], None, now=100)
-    assert due is None
-    assert look_at_inbox([growing], cursor, now=130)[0] is not None
+def test_a_file_still_being_written_waits_for_the_next_tick(ticks: Any, tmp_path: Path) -> None:
+    put(tmp_path / "a.zip", b"PK", changed_at=95)
+    assert ticks(100) is None
+    assert ticks(130) is not None
 
 
-def test_a_file_that_was_taken_away_is_forgotten_by_the_cursor() -> None:
-    _, cursor = look_at_inbox([inbox_file("a.zip")], None, now=100)
-    _, cursor = look_at_inbox([], cursor, now=130)
-    assert cursor == "[]"
+def test_what_was_imported_or_refused_is_not_due_however_it_lies_there(
+    ticks: Any, database_url: str, tmp_path: Path
+) -> None:
+    settings = Settings(_env_file=None, inbox=tmp_path)  # type: ignore[call-arg]
+    good, path = exports.pack(exports.whole_export()), tmp_path / exports.FILE_NAME
+    put(path, good)
+    put(tmp_path / "bad.zip", b"no ZIP")
+    key = ticks(100)
+    import_inbox(database_url, settings)
+    assert ticks(130) is None
+    path.unlink()
+    assert ticks(160) is None
+    put(tmp_path / "copy.zip", good, changed_at=150)
+    assert ticks(190) is None
+    put(tmp_path / "bad.zip", b"no ZIP either")
+    assert ticks(220) not in (None, key)
 
 
-def test_the_cursor_holds_no_member_names() -> None:
-    _, cursor = look_at_inbox([inbox_file(exports.FILE_NAME)], None, now=100)
-    assert "ada" not in cursor
+def test_an_import_that_the_database_broke_off_is_due_again(
+    ticks: Any, database_url: str, tmp_path: Path, query: Query
+) -> None:
+    settings = Settings(_env_file=None, inbox=tmp_path)  # type: ignore[call-arg]
+    put(tmp_path / exports.FILE_NAME, exports.pack(exports.whole_export()))
+    with (
+        failing_database(database_url, DISK_FULL),
+        pytest.raises(WarehouseError, match="disk is full: free some space"),
+    ):
+        import_inbox(database_url, settings)
+    assert query("select 1 from ops.imports") == []
+    assert ticks(100) is not None
+    assert import_inbox(database_url, settings).imported_count == 1
+    assert ticks(130) is None
 
 
 def test_the_inbox_lists_zips_and_nothing_else(tmp_path: Path) -> None:

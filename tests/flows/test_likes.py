@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
+import psycopg
 import pytest
 
 from almanac_pipeline.errors import RetriableError
 from almanac_pipeline.flows.likes import sync_likes
+from almanac_pipeline.flows.members import sync_members
 from almanac_pipeline.flows.opinions import OpinionsReport
 from almanac_pipeline.flows.ratings import sync_ratings
 from almanac_pipeline.settings import Settings
+from almanac_pipeline.warehouse.cohorts import create_cohort
 from tests.flows.conftest import Query
 from tests.flows.world import World, film
 
@@ -50,6 +53,21 @@ def test_likes_without_stars_and_favourites_are_stored(sync: Sync, world: World,
         ("likes_unrated", "bea"): 1,
     }
     assert (report.full_count, report.added_count) == (2, 1)
+
+
+def test_one_name_that_leads_nowhere_fails_no_run_in_which_nobody_else_has_news(
+    sync: Sync, world: World, settings: Settings, database_url: str
+) -> None:
+    sync()
+    with psycopg.connect(database_url) as connection:
+        create_cohort(
+            connection, "typo", "Typo", {"kind": "usernames", "usernames": ["ada", "bea", "nobody"]}
+        )
+    sync_members(database_url, settings, world, "typo")
+    sync_ratings(database_url, settings, world, "typo")
+    daily = settings.model_copy(update={"likes_max_age_hours": 24.0})
+    report = sync_likes(database_url, daily, world, "typo")
+    assert (report.skipped_count, report.failures_count) == (2, 1)
 
 
 def test_a_member_without_news_costs_one_request_and_no_row(

@@ -167,18 +167,20 @@ def test_without_a_token_what_has_expired_is_purged_and_one_line_says_so(
     assert query("select count(*) as n from raw.tmdb_payloads where expires_at <= now()") == [{"n": 0}]
 
 
-def test_what_is_no_films_answer_any_more_goes_before_its_terms_end(
+def test_what_is_no_films_answer_any_more_goes_in_time_even_if_the_next_maintenance_is_missed(
     site: SandboxServer, database_url: str, execute: Execute, query: Query, maintain: Maintain
 ) -> None:
     settle(maintain, site)
     execute(
         "insert into raw.tmdb_payloads (media_type, tmdb_id, payload, status, fetched_at, expires_at)"
-        " select 'movie', 999000 + days, '{}', 200, now() - interval '140 days',"
+        " select 'movie', 999000 + days, '{}', 200, now() - interval '110 days',"
         " now() + make_interval(days => days)"
-        " from unnest(array[1, 31, 33]) as days"
+        " from unnest(array[1, 62, 64]) as days"
     )
     assert maintain().purged_count == 2
-    assert query("select tmdb_id::int from raw.tmdb_payloads where tmdb_id > 999000") == [{"tmdb_id": 999033}]
+    assert query("select tmdb_id::int from raw.tmdb_payloads where payload::text = '{}'") == [
+        {"tmdb_id": 999064}
+    ]
 
 
 def test_a_refused_token_ends_the_run_but_what_has_expired_is_purged(

@@ -14,6 +14,7 @@ import pytest
 from almanac_pipeline.errors import (
     ConfigurationError,
     LayoutChangedError,
+    LayoutDriftError,
     NotFoundError,
     RetriableError,
     WrongPageError,
@@ -65,6 +66,19 @@ def test_whom_the_seed_follows_are_the_members(sync: Sync, query: Query, world: 
     assert query("select count(*) as n from raw.follows where until is null") == [{"n": 7}]
     [run] = query("select status, members_count from ops.scrape_runs")
     assert run == {"status": "succeeded", "members_count": 7}
+
+
+def test_that_most_whom_a_page_has_just_shown_do_not_exist_is_not_believed(
+    sync: Sync, world: World, query: Query
+) -> None:
+    gone = {name: world.people.pop(name) for name in NAMES[:5]}
+    with pytest.raises(LayoutDriftError, match="members do not exist"):
+        sync()
+    assert query("select username from raw.users where status = 'deleted'") == []
+    assert members(query) == []
+    world.people |= gone
+    sync()
+    assert members(query) == NAMES
 
 
 def test_a_repeat_writes_nothing(sync: Sync, written: Callable[[], int]) -> None:

@@ -141,6 +141,23 @@ def test_a_shrunken_diary_takes_nothing_away(diary: Sync, world: World, query: Q
     assert query("select kind from ops.alerts where resolved_at is null") == [{"kind": "suspicious"}]
 
 
+@pytest.mark.parametrize("mark", ["rating", "liked"])
+def test_a_diary_whose_stars_or_hearts_are_gone_clears_none(
+    diary: Sync, world: World, query: Query, mark: str
+) -> None:
+    gone = {"rating": None, "liked": False}[mark]
+    rows = [replace(row, film=row.film._replace(liked=True)) for row in world.person("ada").diary]
+    world.person("ada").diary = rows
+    diary()
+    stored = query("select source_key, rating, liked from raw.diary_entries order by source_key")
+    world.person("ada").diary = [replace(row, film=row.film._replace(**{mark: gone})) for row in rows]
+    assert "Of 8 viewings that are stored with" in diary().failures[0]
+    assert query("select source_key, rating, liked from raw.diary_entries order by source_key") == stored
+    assert query("select kind from ops.alerts where resolved_at is null") == [{"kind": "suspicious"}]
+    world.person("ada").diary = [replace(rows[0], film=rows[0].film._replace(**{mark: gone})), *rows[1:]]
+    assert diary().changed_count == 1
+
+
 def test_a_killed_reading_goes_on_at_its_page(diary: Sync, world: World, query: Query) -> None:
     def stop(kind: str, key: str, page: int) -> None:
         if (kind, page) == ("diary", 3):

@@ -38,7 +38,7 @@ def film(number: int, **changes: object) -> FilmItem:
         uid=f"film:{number}",
         lid=f"L{number}",
     )
-    return replace(item, **changes)  # type: ignore[arg-type]
+    return item._replace(**changes)  # type: ignore[arg-type]
 
 
 @dataclass
@@ -57,7 +57,7 @@ class Person:
 
     def rate(self, item: FilmItem, rating: float) -> None:
         """Give stars, which puts the film first."""
-        self.rated = [replace(item, rating=rating), *(f for f in self.rated if f.slug != item.slug)]
+        self.rated = [item._replace(rating=rating), *(f for f in self.rated if f.slug != item.slug)]
 
     def unrate(self, item: FilmItem) -> None:
         self.rated = [f for f in self.rated if f.slug != item.slug]
@@ -169,10 +169,10 @@ class World:
         person = self._find(username)
         liked, rated = {f.slug for f in person.likes}, {f.slug for f in person.rated}
         if grid == "likes":
-            return [replace(f, liked=True) for f in person.likes]
+            return [f._replace(liked=True) for f in person.likes]
         if grid == "likes_unrated":
-            return [replace(f, liked=True) for f in person.likes if f.slug not in rated]
-        items = [replace(f, liked=f.slug in liked) for f in person.rated]
+            return [f._replace(liked=True) for f in person.likes if f.slug not in rated]
+        items = [f._replace(liked=f.slug in liked) for f in person.rated]
         return items if grid == "rated_by_date" else sorted(items, key=lambda f: f.slug)
 
     def read_grid(self, username: str, grid: Grid, *, first_page: int = 1) -> Iterator[FilmGrid]:

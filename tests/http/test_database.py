@@ -9,10 +9,12 @@ from collections.abc import Callable, Iterator
 
 import psycopg
 import pytest
+from sqlalchemy.exc import OperationalError
 
 from almanac_pipeline.errors import NotFoundError, WarehouseError
 from almanac_pipeline.http import database
 from almanac_pipeline.http.client import PoliteClient
+from almanac_pipeline.postgres import is_disk_full
 from almanac_pipeline.settings import Settings
 from almanac_pipeline.warehouse.embedded import EmbeddedServer
 from almanac_pipeline.warehouse.migrate import migrate
@@ -170,3 +172,13 @@ def test_only_what_passes_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None
 def test_an_error_that_is_not_the_database_s_passes_through() -> None:
     with pytest.raises(ZeroDivisionError):
         database.patiently(always(ZeroDivisionError()))
+
+
+def test_a_full_disk_is_told_from_a_database_that_is_away_whichever_driver_met_it() -> None:
+    full = psycopg.errors.DiskFull("could not extend file")
+    assert is_disk_full(full)
+    assert is_disk_full(OperationalError("insert", {}, full))
+    wrapped = RuntimeError("writing failed")
+    wrapped.__cause__ = full
+    assert is_disk_full(wrapped)
+    assert not is_disk_full(psycopg.errors.AdminShutdown("going down"))

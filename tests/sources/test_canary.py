@@ -39,7 +39,7 @@ def grid(*items: FilmItem, kind: str = "films", path: str = "/ada/films/rated/.5
 
 
 def films(count: int, lacking: int = 0, **lack: object) -> list[FilmItem]:
-    return [replace(ITEM, **lack) if n < lacking else ITEM for n in range(count)]  # type: ignore[arg-type]
+    return [ITEM._replace(**lack) if n < lacking else ITEM for n in range(count)]  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -151,7 +151,7 @@ def test_favourites_without_ids_are_noticed() -> None:
     [sample] = [s for s in sandbox_samples() if s.values["page"] == "profile"][:1]
     profile = parse_profile(sample.body)
     assert profile.favorites
-    nameless = tuple(replace(film, uid=None) for film in profile.favorites)
+    nameless = tuple(film._replace(uid=None) for film in profile.favorites)
     with pytest.raises(LayoutDriftError, match="id on 0 of"):
         Canary().check(replace(profile, favorites=nameless), b"")
 

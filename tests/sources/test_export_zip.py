@@ -89,7 +89,16 @@ def test_how_the_text_is_written_does_not_matter(change: object) -> None:
     assert parse(changed) == parse(plain)
 
 
-@pytest.mark.parametrize("rename", [str.upper, str.title, "letterboxd-ada/{}".format, "./{}".format])
+@pytest.mark.parametrize(
+    "rename",
+    [
+        str.upper,
+        str.title,
+        "letterboxd-ada/{}".format,
+        "./{}".format,
+        "Downloads/may/letterboxd-ada/{}".format,
+    ],
+)
 def test_how_the_files_are_named_and_nested_does_not_matter(rename: object) -> None:
     assert callable(rename)
     plain = exports.whole_export()
@@ -113,9 +122,38 @@ def test_ratings_are_read_however_they_are_written(cell: str, rating: float) -> 
 
 def test_films_can_be_named_by_full_links() -> None:
     row = exports.film(1, link="https://letterboxd.com/film/some-Film-1999/")
-    export = parse(with_file("ratings.csv", exports.table(exports.RATING, (*row, 3))))
+    export = parse({"ratings.csv": exports.table(exports.RATING, (*row, 3))})
     assert stars(export) == {"/film/some-film-1999/": 3.0}
     assert (export.ratings[0].slug, export.ratings[0].lid) == ("some-film-1999", None)
+
+
+def test_a_film_that_is_named_by_both_kinds_of_link_is_one() -> None:
+    slugged = exports.film(1, "2026-04-02", link="https://letterboxd.com/film/film-1/")
+    files = exports.whole_export() | {
+        "ratings.csv": exports.table(exports.RATING, (*exports.film(1), 2), (*slugged, 4)),
+        "watchlist.csv": exports.table(exports.FILM, slugged),
+        "diary.csv": exports.diary(exports.viewing(1, "", "2026-01-01", link=slugged[3])),
+        "lists/the-best.csv": exports.film_list("The best", "lA", 1).replace(
+            "https://boxd.it/L1", "letterboxd.com/film/film-1"
+        ),
+    }
+    export = parse(files)
+    assert stars(export) == {"L1": 4.0}
+    assert [(film.lid, film.slug) for film in export.watchlist or ()] == [("L1", None)]
+    assert [film.lid for film_list in export.lists or () for film in film_list.films] == ["L1"]
+    [viewing] = export.diary or ()
+    assert (viewing.film and viewing.film.identity, viewing.film_match) == ("L1", "id")
+
+
+@pytest.mark.parametrize(
+    ("slug", "others"),
+    [("twin-1896-1", []), ("twin", ["boxd.it/L2"]), ("twin", ["letterboxd.com/film/twin-1896"])],
+    ids=["numbered", "two short links", "two full links"],
+)
+def test_namesakes_with_both_kinds_of_link_stay_apart(slug: str, others: list[str]) -> None:
+    links = ["boxd.it/L1", f"letterboxd.com/film/{slug}", *others]
+    rows = [(*exports.film(1, name="Twin", year=1896, link=link), 3) for link in links]
+    assert len(stars(parse({"ratings.csv": exports.table(exports.RATING, *rows)}))) == len(links)
 
 
 def test_a_repeated_film_counts_with_its_newest_row() -> None:
@@ -245,7 +283,7 @@ BAD_ROWS: dict[str, tuple[str, str | bytes, str]] = {
     "open quote": ("likes/films.csv", exports.films(1) + '2026-01-01,"Half', "likes/films.csv, row 3:"),
     "huge cell": ("reviews.csv", exports.table(exports.REVIEW, HUGE), "row 2:"),
     "not UTF-8": ("watched.csv", exports.films(1).encode() + b"2026-01-01,\xff\n", "watched.csv, line 3:"),
-    "UTF-16": ("watched.csv", exports.films(1).encode("utf-16"), "watched.csv, line 1:"),
+    "UTF-16": ("watched.csv", exports.films(1).encode("utf-16"), "line 1: the text is not UTF-8"),
     "NUL bytes": ("watched.csv", exports.films(1).encode() + b"\0\0\0", "watched.csv, line 3:"),
     "all NUL bytes": ("lists/the-best.csv", b"\0" * 400, "file 1 of 1 in lists/ (by name), line 1:"),
     "no header": ("watched.csv", "", "watched.csv is empty"),
@@ -306,6 +344,7 @@ def test_what_is_no_export_is_told_apart() -> None:
     assert "no Letterboxd export" in refusal({})
     assert "another ZIP" in refusal({"letterboxd-ada.zip": exports.pack(exports.whole_export())})
     assert "more than one export" in refusal({"a/ratings.csv": "x", "b/ratings.csv": "x"})
+    assert "more than one export" in refusal({"a/ratings.csv": "x", "b/c/ratings.csv": "x"})
     files = exports.whole_export()
     del files["ratings.csv"]
     assert "no ratings.csv" in refusal(files)
@@ -510,7 +549,7 @@ def test_a_real_export_is_read_to_the_row(shared_dir: Path) -> None:
         assert len(export.watched or ()) == rows["watched.csv"] == counts["watched"]
         assert len(export.ratings) == counts["ratings"]
         assert len(diary) == counts["diary"]
-        assert sum(viewing.has_review for viewing in diary) == rows["reviews.csv"] == counts["reviews"]
+        assert sum(bool(viewing.has_review) for viewing in diary) == rows["reviews.csv"] == counts["reviews"]
         assert len(export.watchlist or ()) == counts["watchlist"]
         assert len(export.likes or ()) == counts["likes_films"]
         rated = [(v.rating, now.get(v.film.identity)) for v in diary if v.film and v.rating]

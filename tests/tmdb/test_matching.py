@@ -9,7 +9,6 @@ import pytest
 from almanac_pipeline.sources.records import MediaType
 from almanac_pipeline.tmdb.matching import (
     FEW_VOTES,
-    MARGIN,
     MAX_CANDIDATES,
     Match,
     Question,
@@ -56,6 +55,12 @@ class Shelf:
         return self.further
 
 
+def taken_of(wanted: Wanted, *titles: TitleSummary) -> TitleSummary | None:
+    """Which of these is taken."""
+    taken = decided(wanted, rank(wanted, titles))
+    return None if taken is None else taken.title
+
+
 def score(wanted: str, found: str, *, original: str | None = None) -> float:
     """How well a title of the same year fits."""
     [candidate] = rank(Wanted(wanted, 2000), [title(found, original=original)])
@@ -79,6 +84,8 @@ def score(wanted: str, found: str, *, original: str | None = None) -> float:
         ("ET the Extra-Terrestrial", "E.T. the Extra-Terrestrial"),
         ("The Matrix (1999)", "The Matrix"),
         ("千と千尋の神隠し", "千と千尋の神隠し"),
+        ("がく", "か\u3099く"),
+        ("…", "..."),
     ],
 )
 def test_case_accents_punctuation_and_the_place_of_the_article_make_no_difference(
@@ -99,14 +106,14 @@ def test_case_accents_punctuation_and_the_place_of_the_article_make_no_differenc
     ],
 )
 def test_articles_numerals_and_short_forms_cost_a_little(wanted: str, found: str) -> None:
-    assert score(wanted, found) == 0.94
+    assert score(wanted, found) == 0.9
 
 
 @pytest.mark.parametrize(
     ("wanted", "found", "expected"),
     [
         ("Postman, The (Postino, Il)", "The Postman", 0.99),
-        ("Postman, The (Postino, Il)", "Il postino", 0.97),
+        ("Postman, The (Postino, Il)", "Il postino", 0.86),
         ("Seven (a.k.a. Se7en)", "Se7en", 0.97),
         ("Birdman", "Birdman (or the Unexpected Virtue of Ignorance)", 0.99),
         ("Fast Five (Fast and the Furious 5, The)", "Fast Five", 0.99),
@@ -133,35 +140,50 @@ def test_parts_in_brackets_are_other_names(wanted: str, found: str, expected: fl
     ],
 )
 def test_similar_titles_are_never_good_enough(wanted: str, found: str) -> None:
-    assert decided(rank(Wanted(wanted, 2000), [title(found)])) is None
+    assert taken_of(Wanted(wanted, 2000), title(found)) is None
 
 
 def test_the_original_title_counts_like_the_title() -> None:
     assert score("Il postino", "The Postman", original="Il postino") == 1.0
 
 
+def test_a_name_in_brackets_needs_another_sign_such_as_an_alternative_title() -> None:
+    remark = Shelf(title("Special Edition"), further=("Edición especial",))
+    assert match(Wanted("Aliens (Special Edition)", 2000), remark).taken is None
+    name = Shelf(title("Il postino"), further=("The Postman",))
+    assert match(Wanted("Postman, The (Postino, Il)", 2000), name).taken is not None
+
+
 def test_a_year_off_by_one_is_taken_and_one_off_by_two_is_not() -> None:
-    found = [title("Nomadland", 2021)]
-    assert decided(rank(Wanted("Nomadland", 2021), found)) is not None
-    assert decided(rank(Wanted("Nomadland", 2020), found)) is not None
-    assert decided(rank(Wanted("Nomadland", 2019), found)) is None
+    found = title("Nomadland", 2021)
+    assert taken_of(Wanted("Nomadland", 2021), found) == found
+    assert taken_of(Wanted("Nomadland", 2020), found) == found
+    assert taken_of(Wanted("Nomadland", 2019), found) is None
 
 
-def test_one_of_the_very_year_is_taken_before_its_equal_of_the_next() -> None:
-    found = [title("Dawn", 2001, 1), title("Dawn", 2000, 2)]
-    taken = decided(rank(Wanted("Dawn", 2000), found))
-    assert taken is not None
-    assert taken.title.tmdb_id == 2
+def test_one_of_the_very_year_is_taken_before_its_equal_of_the_next_if_it_is_known_more_widely() -> None:
+    def taken(votes: int) -> TitleSummary | None:
+        return taken_of(
+            Wanted("Dawn", 2000), title("Dawn", 2001, 1, votes=500), title("Dawn", 2000, 2, votes=votes)
+        )
+
+    assert taken(100) is None
+    assert taken(500) is None
+    assert taken(2100) is not None
+    assert taken(2100) == title("Dawn", 2000, 2, votes=2100)
 
 
 def test_of_two_that_fit_alike_only_one_known_far_more_widely_is_taken() -> None:
-    def taken(votes: int, other: int) -> bool:
-        found = [title("Dawn", 2000, 1, votes=votes), title("Dawn", 2000, 2, votes=other)]
-        return decided(rank(Wanted("Dawn", 2000), found)) is not None
+    def taken(votes: int, other: int, year: int | None = 2000) -> bool:
+        wanted = Wanted("Dawn", year)
+        one, two = title("Dawn", 2000, 1, votes=votes), title("Dawn", 2000, 2, votes=other)
+        return taken_of(wanted, one, two) is not None
 
     assert taken(18_000, 2)
     assert not taken(11_500, 40)
     assert not taken(100, 100)
+    # Without a year the obscure one may be meant as well.
+    assert not taken(18_000, 2, year=None)
 
 
 def test_a_series_is_never_taken_but_offered() -> None:
@@ -170,10 +192,28 @@ def test_a_series_is_never_taken_but_offered() -> None:
     assert found.taken is None
     assert [candidate.title for candidate in found.candidates] == [series]
     assert "a series" in found.candidates[0].reasons
-    film = title("Fargo", 1996, 9, votes=30)
-    beside = match(Wanted("Fargo", 1996), Shelf(series, film))
-    assert beside.taken is not None
-    assert beside.taken.title == film
+    low = match(Wanted("Fargo", 1996), Shelf(series), threshold=0.5)
+    assert low.taken is None
+
+
+def test_a_film_is_taken_beside_a_series_of_its_name_unless_hardly_anybody_knows_the_film() -> None:
+    def taken(film_votes: int, series_votes: int, series_year: int = 2019) -> bool:
+        film = title("Chernobyl", 2019, 1, votes=film_votes)
+        series = title("Chernobyl", series_year, 87_108, votes=series_votes, media_type="tv")
+        return match(Wanted("Chernobyl", 2019), Shelf(film, series)).taken is not None
+
+    assert not taken(30, 6000)
+    assert taken(30, 600)
+    assert taken(8000, 9000)
+    assert taken(30, 6000, series_year=1990)
+    assert taken_of(Wanted("Dawn", None), title("Dawn"), title("Dawn", media_type="tv")) is not None
+    assert taken_of(Wanted("Dawn", None), title("Dawn"), title("Dawn", votes=90_000, media_type="tv")) is None
+
+
+def test_a_film_of_the_very_title_is_taken_before_one_with_an_article() -> None:
+    girl, the_girl = title("Girl", 2000, 1), title("The Girl", 2000, 2)
+    assert taken_of(Wanted("Girl", 2000), girl, the_girl) == girl
+    assert taken_of(Wanted("The Girl", 2000), girl, the_girl) == the_girl
 
 
 def test_without_a_year_only_the_single_bearer_of_the_name_is_taken() -> None:
@@ -189,25 +229,30 @@ def test_an_undated_entry_of_a_dated_film_is_offered_only() -> None:
     assert match(Wanted("Dawn", None), Shelf(title("Dawn", None))).taken is not None
 
 
-def test_a_well_known_film_costs_one_question_and_an_obscure_one_a_look_at_other_years() -> None:
+def test_a_well_known_film_costs_one_question_and_an_obscure_one_a_look_at_series() -> None:
     known = Shelf(title("Dawn", votes=FEW_VOTES))
     assert match(Wanted("Dawn", 2000), known).questions_count == 1
-    assert known.asked == [Question("movie", "Dawn", 2000)]
-    obscure = Shelf(title("Dawn", 2000, 1, votes=0), title("Dawn", 2001, 2, votes=5000))
-    assert match(Wanted("Dawn", 2000), obscure).taken is None
-    assert obscure.asked[1] == Question("movie", "Dawn", None)
+    # Of all years: a better known namesake of the next year is seen, too.
+    assert known.asked == [Question("movie", "Dawn", None)]
+    obscure = Shelf(title("Dawn", votes=FEW_VOTES - 1))
+    assert match(Wanted("Dawn", 2000), obscure).taken is not None
+    assert obscure.asked[1:] == [Question("tv", "Dawn", None)]
 
 
-def test_more_results_than_a_page_are_narrowed_to_the_years_beside() -> None:
-    shelf = Shelf(title("Home", 1990), more=500)
+def test_an_obscure_film_of_the_very_year_is_not_taken_before_a_famous_one_of_the_next() -> None:
+    shelf = Shelf(title("Nomadland", 2020, 1, votes=20), title("Nomadland", 2021, 2, votes=3000))
+    assert match(Wanted("Nomadland", 2020), shelf).taken is None
+
+
+def test_more_results_than_a_page_are_narrowed_to_the_year_and_those_beside() -> None:
+    shelf = Shelf(title("Home", 2000, votes=1), more=500)
     match(Wanted("Home", 2000), shelf)
-    assert {question.year for question in shelf.asked} >= {None, 1999, 2000, 2001}
-    assert {q.year for q in _asked(Shelf(title("Home", 1990)))} == {None, 2000}
-
-
-def _asked(shelf: Shelf) -> list[Question]:
-    match(Wanted("Home", 2000), shelf)
-    return shelf.asked
+    years = [question.year for question in shelf.asked if question.media_type == "movie"]
+    assert years == [None, 2000, 1999, 2001]
+    known = Shelf(title("Home", 2000, votes=FEW_VOTES), more=500)
+    assert match(Wanted("Home", 2000), known).questions_count == 1
+    off = Shelf(title("Home", 2001, votes=FEW_VOTES), more=500)
+    assert match(Wanted("Home", 2000), off).questions_count == 2
 
 
 def test_a_title_found_under_another_name_is_asked_for_its_names() -> None:
@@ -233,21 +278,15 @@ def test_the_best_candidates_come_first_and_are_few() -> None:
 
 
 def test_nothing_like_it_leaves_no_candidates() -> None:
-    assert match(Wanted("Dawn", 2000), Shelf(title("Quite Else", 1960))) == Match(None, (), 3)
-
-
-def test_the_margin_is_what_a_year_costs() -> None:
-    """Else of two namesakes in a row neither could ever be taken, or an obscure one always would."""
-    here, beside = rank(Wanted("Dawn", 2000), [title("Dawn", 2000, 1), title("Dawn", 2001, 2)])
-    assert here.standing - beside.standing == pytest.approx(MARGIN)
+    assert match(Wanted("Dawn", 2000), Shelf(title("Quite Else", 1960))) == Match(None, (), 2)
 
 
 # -- measured ------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", [name for name, *_ in match_titles.TRAPS])
-def test_no_trap_is_fallen_into(name: str) -> None:
-    assert match_titles.traps()[name].startswith("ok")
+@pytest.mark.parametrize("trap", [pytest.param(trap, id=trap.name) for trap in match_titles.TRAPS])
+def test_no_trap_is_fallen_into(trap: match_titles.Trap) -> None:
+    assert match_titles.spring(trap).startswith("ok")
 
 
 @pytest.mark.shared
@@ -264,7 +303,7 @@ def test_real_titles_are_matched_with_the_precision_and_recall_that_are_promised
         assert result["precision"] >= 0.995, result
         assert result["recall"] >= 0.97, result
     off_by_one = match_titles.measure(index, [*spelt["year_before"], *spelt["year_after"]])
-    assert off_by_one["precision"] >= 0.99, off_by_one
+    assert off_by_one["precision"] >= 0.995, off_by_one
     assert off_by_one["recall"] >= 0.95, off_by_one
     absent = match_titles.measure(index, match_titles.absent_cases(pairs))
-    assert absent["wrong"] <= 1, absent
+    assert absent["wrong"] == 0, absent

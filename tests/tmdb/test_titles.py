@@ -251,13 +251,14 @@ def test_saved_searches_of_2017_are_decided_as_they_were_meant(shared_dir: Path)
         (Wanted("The Matrix", 2021), None),
         (Wanted("The Matrix Resurrections", 2021), None),
     ):
-        taken = decided(rank(wanted, matrix))
+        taken = decided(wanted, rank(wanted, matrix))
         assert (taken and taken.title.tmdb_id) == expected, wanted
     # Found under its Russian name, which the answer does not have.
     mirrors = parse_search(saved(next(folder.glob("search_movie_-D0*"))), "movie").titles
-    assert decided(rank(Wanted("Зеркала", 2008), mirrors)) is None
+    wanted = Wanted("Зеркала", 2008)
+    assert decided(wanted, rank(wanted, mirrors)) is None
     key = (mirrors[0].media_type, mirrors[0].tmdb_id)
-    assert decided(rank(Wanted("Зеркала", 2008), mirrors, {key: ("Зеркала",)})) is not None
+    assert decided(wanted, rank(wanted, mirrors, {key: ("Зеркала",)})) is not None
 
 
 SAVED: dict[str, tuple[MediaType, str, int]] = {

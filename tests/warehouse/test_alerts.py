@@ -21,7 +21,7 @@ from almanac_pipeline.warehouse.alerts import (
     resolve_alert,
     resolve_alerts,
 )
-from almanac_pipeline.warehouse.runs import Run, record_failure, scrape_run
+from almanac_pipeline.warehouse.runs import Run, ScrapeSubject, record_failure, scrape_run
 from almanac_pipeline.warehouse.staging import mark_success
 
 PROJECT = Path(__file__).resolve().parents[2]
@@ -38,8 +38,10 @@ def cohort(connection: psycopg.Connection) -> int:
     return int(row[0])
 
 
-def run_of(database_url: str, cohort_id: int, requests: int, changed: int = 0) -> Run:
-    with scrape_run(database_url, cohort_id, "ratings", None) as run:
+def run_of(database_url: str, cohort_id: int | None, requests: int, changed: int = 0) -> Run:
+    """A run of ratings, or an import, which is of no cohort."""
+    subject: ScrapeSubject = "ratings" if cohort_id is not None else "import"
+    with scrape_run(database_url, cohort_id, subject, None) as run:
         run.requests_count, run.rows_changed = requests, changed
     return run
 
@@ -146,6 +148,18 @@ def test_a_rise_of_changes_alerts_too(database_url: str, connection: psycopg.Con
     check_volume(connection, run_of(database_url, cohort_id, 60, changed=40_000), 3.0)
     [alert] = open_alerts(connection)
     assert alert.message.endswith("of ratings: 40,000 changed rows, usual are 3")
+
+
+def test_imports_which_have_no_cohort_are_compared_with_each_other(
+    database_url: str, connection: psycopg.Connection
+) -> None:
+    for _ in range(5):
+        run_of(database_url, None, 0, changed=20)
+    check_volume(connection, run_of(database_url, None, 0, changed=30_000), 3.0)
+    [alert] = open_alerts(connection)
+    assert (alert.subject, alert.cohort) == ("import", None)
+    check_volume(connection, run_of(database_url, None, 0, changed=40), 3.0)
+    assert open_alerts(connection) == []
 
 
 def test_failed_and_old_runs_and_other_cohorts_are_not_what_is_usual(

@@ -353,6 +353,8 @@ def test_a_number_that_is_also_another_films_slug_asks_which_is_meant(connection
         ("person:5", None),
         ("https://example.org/movie/603", None),
         ("movie:99999999999999999999", None),
+        ("movie:999999999999", None),
+        ("movie:0", None),
     ],
 )
 def test_a_title_is_named_by_kind_and_number_or_address(text: str, expected: tuple[str, int] | None) -> None:

@@ -339,23 +339,23 @@ def test_no_merge_is_done_by_the_plan_of_an_earlier_one(member: Member) -> None:
 
 
 def test_a_shrunken_snapshot_deletes_nothing_and_is_marked(member: Member) -> None:
-    member.tell("export", 1, *[film(n, 3.0) for n in range(10)], complete={"rated"})
+    member.tell("export", 1, *[film(n, 3.0) for n in range(20)], complete={"rated"})
     before = member.versions()
-    with pytest.raises(RetriableError, match="Only 4 films came as rated where 10 are stored"):
-        member.tell("export", 2, *[film(n, 1.0) for n in range(4)], complete={"rated"}, guard=0.5)
+    with pytest.raises(RetriableError, match="Only 9 films came as rated where 20 are stored"):
+        member.tell("export", 2, *[film(n, 1.0) for n in range(9)], complete={"rated"}, guard=0.5)
     with pytest.raises(RetriableError, match="Only 0 films"):
         member.tell("export", 2, complete={"rated"}, guard=0.5)
     assert member.versions() == before
     assert staging.read_state(member.connection, member.user_id, "ratings").suspicious_at is not None
-    member.tell("export", 2, *[film(n, 1.0) for n in range(5)], complete={"rated"}, guard=0.5)
-    assert len(member.stored()) == 5
+    member.tell("export", 2, *[film(n, 1.0) for n in range(10)], complete={"rated"}, guard=0.5)
+    assert len(member.stored()) == 10
     assert staging.read_state(member.connection, member.user_id, "ratings").suspicious_at is None
 
 
 def test_an_old_small_export_is_no_shrunken_one(member: Member) -> None:
-    member.tell("export", 5, *[film(n, 3.0) for n in range(10)], complete={"rated"})
+    member.tell("export", 5, *[film(n, 3.0) for n in range(20)], complete={"rated"})
     member.tell("export", 1, film(1, 3.0), complete={"rated"}, guard=0.5)
-    assert len(member.stored()) == 10
+    assert len(member.stored()) == 20
 
 
 def test_nothing_is_stored_of_a_member_who_is_gone(member: Member) -> None:

@@ -95,6 +95,35 @@ def test_two_viewings_on_one_day_stay_two(log: Any, diary: Any) -> None:
     assert len(diary()) == 3
 
 
+def test_two_viewings_on_one_day_are_told_apart_by_their_ratings(log: Any, diary: Any) -> None:
+    log(entry("eA", rating=2.0), entry("eB", rating=3.0))
+    newest_first = [entry("71", rating=3.0), entry("70", rating=2.0)]
+    assert log(*newest_first, source="rss", complete=False).total == 0
+
+
+@pytest.mark.parametrize("feed_first", [True, False])
+def test_a_viewing_whose_day_was_corrected_stays_one_row(log: Any, diary: Any, feed_first: bool) -> None:
+    corrected = DAY - timedelta(days=2)
+    log(entry("900"), source="rss", complete=False)
+    log(entry("eA"), as_of=LATER)
+    tell: list[dict[str, Any]] = [
+        {"key": "900", "source": "rss", "complete": False},
+        {"key": "eA", "as_of": LATER + timedelta(hours=1)},
+    ]
+    for _ in range(2):
+        for told in tell if feed_first else reversed(tell):
+            options = {name: value for name, value in told.items() if name != "key"}
+            log(entry(told["key"], watched_on=corrected), **options)
+    assert len(diary()) == 1
+
+
+def test_an_export_without_reviews_leaves_them_as_they_are(log: Any, connection: psycopg.Connection) -> None:
+    log(entry("eA", has_review=True), entry("eB", OTHER, has_review=None))
+    log(entry("eA", has_review=None), entry("eB", OTHER, has_review=None), as_of=LATER)
+    rows = connection.execute("select has_review from raw.diary_entries order by source_key").fetchall()
+    assert rows == [(True,), (False,)]
+
+
 def test_a_feed_names_the_film_that_the_export_could_not_tell(log: Any, diary: Any) -> None:
     log(entry("eA", film=None))
     assert [row["film_match"] for row in diary()] == ["ambiguous"]
@@ -141,11 +170,16 @@ def test_an_older_snapshot_changes_nothing(log: Any, diary: Any) -> None:
 
 
 def test_an_empty_diary_is_not_believed(log: Any, diary: Any) -> None:
-    log(entry("eA"))
-    with pytest.raises(RetriableError, match="from 1 to 0"):
+    entries = [entry(f"e{n}", watched_on=DAY + timedelta(days=n)) for n in range(10)]
+    log(*entries)
+    with pytest.raises(RetriableError, match="from 10 to 0"):
         log(as_of=LATER)
-    assert len(diary()) == 1
-    assert log(as_of=LATER, shrink_guard_share=0).removed == 1
+    assert len(diary()) == 10
+    # One or two may well have been taken back, but an empty page is no answer.
+    assert log(*entries[:1], as_of=LATER).removed == 9
+    with pytest.raises(RetriableError, match="from 1 to 0"):
+        log(as_of=LATER + timedelta(hours=1), source="pages")
+    assert log(as_of=LATER + timedelta(hours=1)).removed == 1
 
 
 def test_a_watchlist_keeps_days_and_takes_films_back(connection: psycopg.Connection, user_id: int) -> None:
@@ -162,7 +196,7 @@ def test_a_watchlist_keeps_days_and_takes_films_back(connection: psycopg.Connect
     assert want(WatchlistEntry(FILM, date(2026, 1, 2)), complete=False, as_of=LATER).changed == 1
     assert want(WatchlistEntry(FILM), as_of=NOW).total == 0
     with pytest.raises(RetriableError, match="watchlist"):
-        want(as_of=LATER)
+        want(source="pages", as_of=LATER)
     days = connection.execute("select added_on from raw.watchlist_entries order by 1").fetchall()
     assert days == [(DAY,), (date(2026, 1, 2),)]
 
@@ -188,5 +222,6 @@ def test_lists_change_only_where_they_differ(connection: psycopg.Connection, use
         """
     ).fetchall()
     assert rows == [("One", DAY, True, ["film-1", "film-2"])]
+    make(first, second, *(FilmList(f"l{n}", "Many", ()) for n in range(3)))
     with pytest.raises(RetriableError, match="lists"):
         make(as_of=LATER)

@@ -3,7 +3,6 @@
 import dagster as dg
 
 from almanac_pipeline.defs.ingestion.assets import likes, ratings
-from almanac_pipeline.defs.jobs import patience_seconds
 from almanac_pipeline.defs.metadata import records_table, report_metadata
 from almanac_pipeline.defs.resources import Almanac, final_errors
 from almanac_pipeline.flows.films import enrich_films
@@ -43,7 +42,6 @@ def film_metadata(context: dg.AssetExecutionContext, almanac: Almanac) -> dg.Mat
             tmdb,
             context.partition_key,
             context.run.run_id,
-            patience_seconds=patience_seconds(context.run.job_name),
         )
     for note in report.notes:
         context.log.warning(note)
@@ -77,7 +75,6 @@ def film_histograms(context: dg.AssetExecutionContext, almanac: Almanac) -> dg.M
             source,
             context.partition_key,
             context.run.run_id,
-            patience_seconds=patience_seconds(context.run.job_name),
         )
     read = report.due_count - report.failures_count
     summary = "; ".join(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import fields, make_dataclass
 from typing import Literal, cast
 
 from almanac_pipeline.errors import LayoutChangedError
@@ -19,9 +18,6 @@ from almanac_pipeline.sources.records import FilmGrid, FilmItem
 GridKind = Literal["films", "likes", "watchlist", "list", "person"]
 GRID_KINDS: tuple[PageKind, ...] = ("films", "likes", "watchlist", "list", "person")
 _MARKED_KINDS = frozenset(("films", "likes"))
-# The record before it is frozen: the constructor of a frozen one sets each field by a call, and takes three
-# times as long. Made of the record itself, so that the two cannot differ.
-_Unfrozen = make_dataclass("_Unfrozen", [(f.name, f.type, f) for f in fields(FilmItem)], slots=True)
 
 
 def parse_grid(body: bytes) -> FilmGrid:
@@ -67,9 +63,7 @@ def _item(poster: Poster, kind: GridKind, rating: float | None, liked: bool) -> 
     # By position, which is cheaper: slug, title, year, ids, rating, like, place in the list. Being on the
     # page of likes is the like; old markup repeats no heart there.
     liked = liked or kind == "likes"
-    item: FilmItem = _Unfrozen(poster.slug, title, release_year, uid, lid, rating, liked, position)
-    item.__class__ = FilmItem
-    return item
+    return FilmItem(poster.slug, title, release_year, uid, lid, rating, liked, position)
 
 
 def _list_position(poster: Poster) -> int | None:

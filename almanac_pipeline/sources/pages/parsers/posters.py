@@ -58,6 +58,8 @@ _POSTER_PREFIX = "Poster for "
 _DETAIL_CLASSES = frozenset(("film-detail", "listitem"))
 OPINION = ".poster-viewingdata"
 _RANK = ".list-number"
+# A film without a rating has no such element in a grid, but in a diary.
+_SAYS_NOTHING = ".rating:not(.liked, .rated-0)"
 _DETAIL_OPINION = ".film-detail-meta, .film-detail-content, .content-reactions-strip"
 
 
@@ -180,7 +182,7 @@ class Poster:
         """(rating in stars or None, liked) that the page's owner gave, from this container only.
 
         Raises:
-            LayoutChangedError: there is a rating that we cannot read.
+            LayoutChangedError: there is a rating that we cannot read, or one without stars.
         """
         marks = self.marks
         if marks is None and self._is_detailed():
@@ -189,6 +191,8 @@ class Poster:
         if rating is None:
             written = self.container.attrs.get("data-owner-rating")
             rating = _owner_rating(written) if written else None
+        if rating is None and marks is not None and marks.css_first(_SAYS_NOTHING) is not None:
+            raise LayoutChangedError("a film has a place for stars, but there are none in it")
         return rating, liked
 
 

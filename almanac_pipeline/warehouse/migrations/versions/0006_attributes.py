@@ -15,6 +15,8 @@ alter table ops.film_metadata_sync
     drop constraint film_metadata_sync_matched_by_check,
     add constraint film_metadata_sync_matched_by_check
         check (tmdb_matched_by in ('page', 'feed', 'attributes', 'imdb', 'search', 'person'));
+comment on column ops.enrichment_runs.postponed_count is
+    'Films that were due but left to a later run, because a host asked for a long pause.';
 """
 
 

@@ -3,7 +3,6 @@ select
     lid,
     uid,
     slug,
-    title,
     original_title,
     release_year,
     release_date,
@@ -13,5 +12,7 @@ select
     tmdb_id,
     imdb_id,
     tmdb_vote_average,
-    tmdb_vote_count
+    tmdb_vote_count,
+    -- A favourite that no other file of an export names is known by its short link alone.
+    case when title = lid then 'Unknown title' else title end as title
 from {{ source('raw', 'films') }}
