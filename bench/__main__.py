@@ -22,6 +22,7 @@ BENCHMARKS = [
     "statistics",
     "rank_filters",
     "ranking_quality",
+    "beyond_almanac",
     "sync_members",
     "replay",
     "enrich_films",

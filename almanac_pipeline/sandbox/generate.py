@@ -115,6 +115,18 @@ def generate(size: GeneratedWorld) -> World:
     return world
 
 
+def true_liking(size: GeneratedWorld) -> Floats:
+    """(films, camps) stars by which a camp likes each film more than the middle, before anybody's chance.
+
+    Film n is the one numbered `FILM_NUMBERS + 1 + n`; the member at place p of the world is of camp
+    p % `CAMPS`, the seed member's place being 0.
+    """
+    random, numbers = Random(size.seed), np.random.default_rng(size.seed)
+    tastes = _tastes(_films(size, random, numbers), numbers)
+    liking: Floats = tastes.quality[:, None] + tastes.pull
+    return liking
+
+
 def _films(size: GeneratedWorld, random: Random, numbers: np.random.Generator) -> list[Film]:
     people = _people(max(8, size.films // 3), random)
     titles = names.titles(random)
