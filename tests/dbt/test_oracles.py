@@ -302,7 +302,15 @@ def test_rank_intervals_are_those_of_other_draws_and_hold_the_places_beside_them
             # By how much two sets of 1,000 draws may differ: 0.02 widths on average. Films that are
             # alike to the last digit share places here, and are told apart by their order there.
             assert np.abs(found - expected).mean() <= 0.5 + 0.04 * width.mean(), strategy
-        inside = [row["rank_low"] <= row["rank"] <= row["rank_high"] for row in rows[:25]]
+        # Of two members hundreds of films score alike; any of the places that they share is as good.
+        tied: dict[float, list[int]] = defaultdict(list)
+        for row in rows:
+            tied[round(row["score"], 9)].append(row["rank"])
+        inside = [
+            row["rank_low"] <= tied[round(row["score"], 9)][-1]
+            and row["rank_high"] >= tied[round(row["score"], 9)][0]
+            for row in rows[:25]
+        ]
         assert fmean(inside) >= 0.9, (strategy, inside)
 
 
