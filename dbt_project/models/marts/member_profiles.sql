@@ -32,14 +32,16 @@ habits as (
     select * from {{ ref('stg_circle__members') }}
 ),
 
+-- By cohort_id, as its key has it: through taste_similarity the planner expects one row, and joins row by row.
 pairs as (
     select
-        cohort,
-        user_a,
-        user_b,
-        similarity
-    from {{ ref('taste_similarity') }}
-    where similarity is not null and {{ is_publishable() }}
+        cohorts.cohort,
+        circle_pairs.user_a,
+        circle_pairs.user_b,
+        circle_pairs.similarity
+    from {{ ref('stg_circle__pairs') }} as circle_pairs
+    inner join cohorts on circle_pairs.cohort_id = cohorts.cohort_id
+    where circle_pairs.similarity is not null
 ),
 
 -- Each pair as either of the two sees it.

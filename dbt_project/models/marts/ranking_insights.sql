@@ -9,9 +9,17 @@ film_stats as (
     where {{ is_publishable() }}
 ),
 
+-- By cohort_id, as its key has it: through film_rankings the planner expects one row, and joins row by row.
 rankings as (
-    select * from {{ ref('film_rankings') }}
-    where strategy = 'almanac' and {{ is_publishable() }}
+    select
+        cohorts.cohort,
+        scores.film_id,
+        scores.score,
+        scores.estimate,
+        scores.estimate_sd
+    from {{ ref('stg_circle__scores') }} as scores
+    inner join cohorts on scores.cohort_id = cohorts.cohort_id
+    where scores.strategy = 'almanac'
 ),
 
 circle_films as (
