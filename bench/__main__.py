@@ -22,6 +22,8 @@ BENCHMARKS = [
     "statistics",
     "rank_filters",
     "ranking_quality",
+    "marts_beside_duckdb",
+    "rebuild_growth",
     "beyond_almanac",
     "sync_members",
     "replay",

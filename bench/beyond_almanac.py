@@ -87,20 +87,20 @@ def _world(size: GeneratedWorld, hearts: str) -> tuple[Said, Floats]:
     """What the followed members of a generated world said, and per film what they would all say of it."""
     world, liking = generate(size), true_liking(size)
     rows = []
-    for place, member in enumerate(list(world.members.values())[1 : size.members + 1], 1):
+    for place, person in enumerate(list(world.members.values())[1 : size.members + 1], 1):
         evenings = defaultdict(list)
-        for viewing in member.diary:
+        for viewing in person.diary:
             if viewing.rating is not None:
                 evenings[viewing.film].append(viewing.rating / 2)
-        again = {viewing.film for viewing in member.diary if viewing.rewatch}
-        for number, opinion in member.opinions.items():
+        again = {viewing.film for viewing in person.diary if viewing.rewatch}
+        for number, opinion in person.opinions.items():
             rows.append(
                 (
                     place,
                     number - FILM_NUMBERS - 1,
                     opinion.rating / 2 if opinion.rating else np.nan,
                     opinion.liked_at is not None,
-                    number in member.favorites,
+                    number in person.favorites,
                     np.mean(evenings[number]) if number in evenings else np.nan,
                     number in again,
                 )

@@ -3,8 +3,8 @@
 One cohort of 100 members, rebuilt from its snapshot to its marts (`seconds` by stage, without Dagster) while
 the database holds one other cohort like it, and when it holds 200: the ratio of the two should stay below
 1.2. Each rebuild follows one changed rating; the middle of several counts. Then, with 200 others, the same
-through the command line, in a process of its own: one changed rating, `almanac stats refresh`, and the ranking
-of that moment is published.
+through the command line, in a process of its own: one changed rating, `almanac stats refresh`, and a new
+ranking is published.
 
 python -m bench.rebuild_growth [--others 200]
 """
@@ -84,7 +84,9 @@ def _add_films(connection: psycopg.Connection) -> None:
 
 def _add_circle(connection: psycopg.Connection, slug: str) -> None:
     dice = np.random.default_rng(int(slug.rpartition("-")[2]))
-    films = np.array(connection.execute("select film_id from raw.films order by film_id").fetchall())[:, 0]
+    films = np.array(
+        [film_id for (film_id,) in connection.execute("select film_id from raw.films order by film_id")]
+    )
     copy_rows(connection, "raw.users", ("username",), ((f"{slug}-{n}",) for n in range(MEMBERS)))
     users = [
         user_id
