@@ -73,7 +73,10 @@ COMPARED = {
         select username, depth, until from raw.cohort_members join raw.users using (user_id)
     """,
 }
-SURROGATES = ("xmin", "film_id", "computed_at")
+SURROGATES = (
+    *("xmin", "film_id", "user_id", "person_id", "computed_at"),
+    *("most_agreed_user_id", "least_agreed_user_id"),
+)
 
 
 @dataclass(frozen=True)
@@ -167,20 +170,8 @@ def content(home: Home) -> Content:
     )
     return Content(
         raw={name: without(home.rows(query)) for name, query in COMPARED.items()},
-        marts={
-            name: without(rows, *SURROGATES) if name != "almanac.film_histograms" else histograms(home)
-            for name, rows in marts.items()
-        },
+        marts={name: without(rows, *SURROGATES) for name, rows in marts.items()},
         **counts,
-    )
-
-
-def histograms(home: Home) -> Counter[str]:
-    return without(
-        home.rows(
-            "select cohort, uid, rating, ratings_count"
-            " from almanac.film_histograms join raw.films using (film_id)"
-        )
     )
 
 

@@ -47,7 +47,7 @@ class Circle:
 
 
 def circle(home: Home, outcome: Outcome) -> Circle:
-    marts = home.tables("raw", "almanac")
+    marts = home.tables("raw", "almanac") | home.views("almanac.film_histograms", "almanac.film_rankings")
     films = {row["film_id"]: int(row["uid"].removeprefix("film:")) for row in marts["raw.films"]}
     people = {
         row["user_id"]: int(row["username"].removeprefix("ml-"))
