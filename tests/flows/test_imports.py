@@ -563,6 +563,23 @@ def test_members_imported_at_the_same_time_all_join_the_new_cohort(
     ]
 
 
+def test_imports_of_one_new_member_at_once_that_are_all_refused_say_why_and_leave_nobody(
+    database_url: str, settings: Settings, tmp_path: Path, connection: psycopg.Connection, query: Query
+) -> None:
+    create_cohort(connection, "circle", "The circle", {"kind": "following", "seed": "seed"})
+    connection.commit()
+    file = tmp_path / exports.FILE_NAME
+    file.write_bytes(exports.pack(exports.whole_export()))
+
+    def run(_: int) -> str:
+        return import_exports(database_url, settings, [file], cohort_slug="circle").files[0].error
+
+    with ThreadPoolExecutor(max_workers=5) as threads:
+        [error] = set(threads.map(run, range(5)))
+    assert error.startswith("The members of circle are not found by names")
+    assert query("select username from raw.users where username = 'ada'") == []
+
+
 def test_a_slug_that_cannot_be_one_stops_everything_at_once(import_files: Import, query: Query) -> None:
     with pytest.raises(ConfigurationError, match="slug"):
         import_files(exports.whole_export(), cohort_slug="My friends")
