@@ -325,7 +325,8 @@ def _store(
     for subject in doubts:
         staging.mark_suspicious(connection, user_id, subject)
     if doubts:
-        imports.record_refusal(connection, content, run.run_id, " ".join(map(str, doubts.values())))
+        reason = " ".join(map(str, doubts.values()))
+        imports.record_refusal(connection, content, run.run_id, reason, user_id=user_id)
     else:
         rows_by_file = _rows_by_file(export)
         imports.record_import(

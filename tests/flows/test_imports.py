@@ -447,6 +447,19 @@ def test_a_forgotten_member_is_refused_and_leaves_no_trace(
     assert query("select 1 from raw.users") == query("select 1 from raw.ratings") == []
 
 
+def test_of_a_forgotten_member_no_hash_of_an_export_is_left_of_which_a_part_was_left_out(
+    import_files: Import, database_url: str, query: Query
+) -> None:
+    from almanac_pipeline.warehouse.forgetting import forget
+
+    import_files(large_export())
+    assert import_files(large_export(**{"watchlist.csv": exports.films(30)}), renamed("ada", 30)).doubts
+    assert len(query("select 1 from ops.imports")) == 2
+    with psycopg.connect(database_url, autocommit=True) as connection:
+        forget(connection, "ada")
+    assert query("select 1 from ops.imports") == []
+
+
 PRIVATE = [
     "quell", "adelheid", "@", "grauburg", "two\nlines", "secret", "diary-tag", "a thought", "she/",
 ]  # fmt: skip
