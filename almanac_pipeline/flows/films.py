@@ -116,17 +116,17 @@ def enrich_films(
     with connect_to(database_url, autocommit=True) as connection:
         cohort = cohorts.get_cohort(connection, cohort_slug)
         with_pages = source.permits("film")
-        upkeep.prepare_view(connection, histogram_max_age_days=settings.histogram_max_age_days)
-        due = enrichment.films_due(
-            connection, cohort.cohort_id, with_tmdb=tmdb is not None, with_pages=with_pages
-        )
-        known_count = enrichment.count_fetched(connection, cohort.cohort_id)
     everything: list[FetchedFilm] = []
     with (
         runs.enrichment_run(database_url, cohort.cohort_id, "films", run_id) as run,
         connection_pool(database_url, settings.http_workers + 1) as pool,
-        track("films", len(due)) as progress,
     ):
+        with connect_to(database_url, autocommit=True) as connection:
+            upkeep.prepare_view(connection, histogram_max_age_days=settings.histogram_max_age_days)
+            due = enrichment.films_due(
+                connection, cohort.cohort_id, with_tmdb=tmdb is not None, with_pages=with_pages
+            )
+            known_count = enrichment.count_fetched(connection, cohort.cohort_id)
 
         def fetch(film: DueFilm, stopping: threading.Event) -> FetchedFilm:
             if stopping.is_set():
@@ -139,7 +139,8 @@ def enrich_films(
             progress.advance(len(batch))
 
         workers = min(settings.http_workers, MAX_AT_ONCE)
-        in_batches(fetch, due, workers, commit)
+        with track("films", len(due)) as progress:
+            in_batches(fetch, due, workers, commit)
         pauses = [film.error for film in everything if film.is_postponed]
         errors = [film.error for film in everything if film.error is not None and not film.is_postponed]
         if len(everything) >= FEW or not known_count:
@@ -193,7 +194,6 @@ def store_batch(
             films_count=sum(film.error is None for film in stored),
             failures_count=len(failed),
             postponed_count=sum(film.is_postponed for film in stored),
-            requests_count=sum(film.requests for film in stored),
             cache_hits_count=sum(film.is_cache_hit for film in stored),
         )
         for film in failed:
@@ -224,7 +224,6 @@ def fetch_film(film: DueFilm, source: Source, tmdb: Titles | None, pool: Connect
     fetched = FetchedFilm(film.film_id)
     try:
         if film.needs_page and film.slug is not None:
-            fetched = replace(fetched, requests=1)
             page = source.read_film(film.slug)
             require_same_film(film, page)
             fetched = replace(fetched, page=page)
@@ -239,7 +238,7 @@ def fetch_film(film: DueFilm, source: Source, tmdb: Titles | None, pool: Connect
         # Of two errors the one that may go away says when to ask again.
         if fetched.error is None or not fetched.error.retriable:
             fetched = replace(fetched, error=error)
-    return replace(fetched, requests=fetched.requests + asking.requests_count)
+    return fetched
 
 
 def _with_title(fetched: FetchedFilm, film: DueFilm, asking: Asking, pool: ConnectionPool) -> FetchedFilm:
@@ -313,29 +312,24 @@ def discover(film: DueFilm, page: FilmPage | None, asking: Asking) -> Discovery:
 
 
 class Asking:
-    """TMDB as matching asks it for one film. Counts the requests, those that failed too."""
+    """TMDB as matching asks it."""
 
     def __init__(self, tmdb: Titles) -> None:
-        self.requests_count = 0
         self._tmdb = tmdb
 
     def search(self, question: Question) -> TitleSummaries:
-        self.requests_count += 1
         payload = self._tmdb.search(question.media_type, question.text, question.year)
         return parse_search(payload, question.media_type)
 
     def find(self, imdb_id: str) -> tuple[TitleSummary, ...]:
         """The titles with this IMDb id, films first."""
-        self.requests_count += 1
         return parse_find(self._tmdb.find(imdb_id))
 
     def further_titles(self, media_type: MediaType, tmdb_id: int) -> tuple[str, ...]:
-        self.requests_count += 1
         return parse_further_titles(self._tmdb.further_titles(media_type, tmdb_id))
 
     def fetch_title(self, media_type: MediaType, tmdb_id: int, etag: str | None) -> TmdbAnswer:
         """The whole title."""
-        self.requests_count += 1
         return self._tmdb.fetch_title(media_type, tmdb_id, etag=etag)
 
 

@@ -103,7 +103,6 @@ class FetchedFilm:
     page: FilmPage | None = None
     title: FetchedTitle | None = None
     error: AlmanacError | None = None
-    requests: int = 0
     matched_by: MatchedBy | None = None
     """Who said which title it is; None where nobody did or nobody was asked."""
     candidates: tuple[Candidate, ...] | None = None
@@ -344,22 +343,21 @@ def combine(
 def store_films(connection: psycopg.Connection, batch: Sequence[FetchedFilm]) -> list[FetchedFilm]:
     """Store a batch of fetched films, failures included, in one transaction; returns what was stored.
 
-    A film that the database refuses is stored as one that failed, and the others as they are.
+    Of films that turn out to be one, that is the one of which most was read. A film that the database
+    refuses is stored as one that failed, and the others as they are.
     """
     with connection.transaction():
         try:
-            _store(connection, batch)
-            return list(batch)
+            return _store(connection, batch)
         except UNSTORABLE as error:
             if len(batch) > 1:
                 return [stored for film in batch for stored in store_films(connection, [film])]
             reason = f"No table can hold what is said of this film ({type(error).__name__}); it is left out."
-            refused = FetchedFilm(batch[0].film_id, error=PermanentError(reason), requests=batch[0].requests)
-        _store(connection, [refused])
-        return [refused]
+            refused = FetchedFilm(batch[0].film_id, error=PermanentError(reason))
+        return _store(connection, [refused])
 
 
-def _store(connection: psycopg.Connection, batch: Sequence[FetchedFilm]) -> None:
+def _store(connection: psycopg.Connection, batch: Sequence[FetchedFilm]) -> list[FetchedFilm]:
     with connection.transaction():
         films = _follow_identities(connection, batch)
         chosen = chosen_titles(connection, list(films))
@@ -391,6 +389,7 @@ def _store(connection: psycopg.Connection, batch: Sequence[FetchedFilm]) -> None
             "film",
             film_ids=[film_id for film_id, film in films.items() if film.error is None],
         )
+    return list(films.values())
 
 
 def _title_key(film: FetchedFilm) -> tuple[MediaType, int] | None:
@@ -448,13 +447,18 @@ def _follow_identities(
     rows = connection.execute("select film_id from incoming order by position").fetchall()
     moved = {before: int(after) for (before, _), (after,) in zip(read, rows, strict=True)}
     films: dict[int, FetchedFilm] = {}
-    for film in batch:
-        # Two films of the batch that turned out to be one: the first is enough.
-        films.setdefault(moved.get(film.film_id, film.film_id), film)
+    # Of two films of the batch that turned out to be one, that of which more was read.
+    for film in sorted(batch, key=_parts_count, reverse=True):
+        film_id = moved.get(film.film_id, film.film_id)
+        films.setdefault(film_id, replace(film, film_id=film_id))
     rows = connection.execute(
         "select film_id from raw.films where film_id = any(%s)", [list(films)]
     ).fetchall()
     return {film_id: films[film_id] for (film_id,) in rows}
+
+
+def _parts_count(film: FetchedFilm) -> int:
+    return (film.page is not None) + (film.title is not None and film.title.title is not None)
 
 
 def _store_payloads(connection: psycopg.Connection, titles: Sequence[FetchedTitle]) -> None:
