@@ -26,7 +26,7 @@ VOTES_WEIGHT = 0.035
 # A film of fewer votes may be an obscure namesake of what is meant: look for films of the years beside,
 # where not all could be seen.
 FEW_VOTES = 50
-# No series has more votes: a film that stands clear of one with so many needs no look at series.
+# About what the best known series has: a film that stands clear of such a one needs no look at series.
 MOST_SERIES_VOTES = 25_000
 MAX_CANDIDATES = 10
 # Below this nobody would want to look at it.
