@@ -68,6 +68,8 @@ class DueFilm:
     matched_by: MatchedBy | None
     is_chosen: bool
     """A person said which title it is, or that it is none: nothing else has a say."""
+    is_known_to_fail: bool = False
+    """The last attempt did not give all that was asked for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +80,8 @@ class CachedTitle:
     etag: str | None
     is_fresh: bool
     """TMDB's own Cache-Control still holds: no need to ask."""
+    is_gone: bool
+    """TMDB has said since that it has no such title."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +97,8 @@ class FetchedTitle:
     max_age_seconds: int | None
     was_asked: bool = True
     """False where our copy was fresh enough."""
+    was_held: bool = False
+    """Whether we hold an answer, and no later one that there is none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +107,8 @@ class FetchedFilm:
 
     film_id: int
     page: FilmPage | None = None
+    has_lost_page: bool = False
+    """The site says for the first time that it has no such page."""
     title: FetchedTitle | None = None
     error: AlmanacError | None = None
     matched_by: MatchedBy | None = None
@@ -179,7 +187,7 @@ def films_due(
                    case when field_sources ->> 'title' is distinct from 'slug' then film.title end as title,
                    release_year, imdb_id, %(with_pages)s and is_page_due as needs_page,
                    tmdb_media_type, tmdb_id, tmdb_matched_by as matched_by,
-                   sync.status = 'overridden' as is_chosen
+                   sync.status = 'overridden' as is_chosen, sync.attempts > 0 as is_known_to_fail
             from ({COHORT_FILMS}) as seen
             join needing using (film_id)
             join raw.films as film using (film_id)
@@ -216,6 +224,12 @@ def learn_tmdb_ids(connection: psycopg.Connection, titles: Mapping[str, tuple[Me
         join raw.films as film using (film_id)
         join ops.film_metadata_sync as sync using (film_id)
         where sync.status <> 'overridden'
+          -- A title that TMDB does not have is no news.
+          and not exists (
+              select from raw.tmdb_payloads as answer
+              where (answer.media_type, answer.tmdb_id) = (told.media_type, told.tmdb_id)
+                and answer.status = 404
+          )
           and (film.tmdb_id is null
                or sync.tmdb_matched_by in ('attributes', 'imdb', 'search')
                   and (film.tmdb_media_type, film.tmdb_id) <> (told.media_type, told.tmdb_id))
@@ -259,7 +273,8 @@ def cached_title(connection: psycopg.Connection, media_type: MediaType, tmdb_id:
     with connection.cursor(row_factory=class_row(CachedTitle)) as cursor:
         return cursor.execute(
             """
-            select payload::text as payload, etag, coalesce(fresh_until > now(), false) as is_fresh
+            select payload::text as payload, etag, coalesce(fresh_until > now(), false) as is_fresh,
+                   status = 404 as is_gone
             from raw.tmdb_payloads
             where media_type = %s and tmdb_id = %s and payload is not null and expires_at > now()
             """,
@@ -574,7 +589,7 @@ def _store_outcomes(connection: psycopg.Connection, films: dict[int, FetchedFilm
             "film_id": film_id,
             "outcome": _outcome(film),
             "has_page": film.page is not None,
-            "has_title": film.title is not None,
+            "has_title": film.title is not None and film.title.title is not None,
             "is_unknown": film.title is not None and film.title.status == 404,
             "has_lost_title": film.has_lost_title,
             "matched_by": film.matched_by,

@@ -668,6 +668,56 @@ def test_what_a_search_found_and_tmdb_has_dropped_is_searched_for_again(
     assert query("select overview from raw.films where slug = 'film-2'") == [{"overview": "Things happen."}]
 
 
+def test_films_whose_title_tmdb_has_joined_with_another_follow_their_page_or_are_searched_for(
+    enrich: Enrich, tmdb: Tmdb, world: World, query: Query, database_url: str
+) -> None:
+    def a_day_later() -> FilmsReport:
+        with psycopg.connect(database_url) as connection:
+            connection.execute("update ops.film_metadata_sync set next_attempt_at = now()")
+        return enrich()
+
+    enrich()
+    for number in range(1, 7):
+        del tmdb.titles["movie", 1000 + number]
+    with psycopg.connect(database_url) as connection:
+        connection.execute("update raw.tmdb_payloads set fresh_until = now()")
+        connection.execute("update ops.film_metadata_sync set tmdb_fetched_at = now() - interval '151 days'")
+    assert (enrich().not_found_count, enrich().due_count) == (6, 0)
+    # All others are complete, and that none of these six is there is no failure.
+    assert (a_day_later().not_found_count, world.total_calls()) == (6, 6)
+    assert match_of(query, "film-1") == ("not_found", "movie", 1001, "page")
+    assert one(query, FILM_1)["overview"] == "Things happen."
+    # Film 1's page names the title that is left, film 2 is found by its name.
+    world.film_pages["film-1"] = replace(world.film_pages["film-1"], tmdb_id=70)
+    tmdb.titles["movie", 70] = title(70, overview="As one.")
+    tmdb.titles["movie", 71] = title(71, title="Film 2", release_date="1952-01-02", vote_count=900)
+    assert a_day_later().not_found_count == 4
+    assert match_of(query, "film-1") == ("fetched", "movie", 70, "page")
+    assert one(query, FILM_1)["overview"] == "As one."
+    assert match_of(query, "film-2") == ("fetched", "movie", 71, "search")
+    # A feed that still names the title that is gone changes nothing.
+    with psycopg.connect(database_url) as connection:
+        assert learn_tmdb_ids(connection, {"film-2": ("movie", 1002)}) == 0
+
+
+def test_that_the_pages_of_all_films_are_gone_at_once_is_not_believed_but_once(
+    enrich: Enrich, world: World, database_url: str
+) -> None:
+    def a_month_later() -> FilmsReport:
+        with psycopg.connect(database_url) as connection:
+            connection.execute(
+                "update ops.film_metadata_sync set page_fetched_at = null, next_attempt_at = now()"
+            )
+            connection.execute("update ops.film_metadata_sync set page_fetched_at = now() where film_id = 1")
+        return enrich()
+
+    enrich()
+    world.film_pages.clear()
+    with pytest.raises(PermanentError, match="all 8 films whose pages"):
+        a_month_later()
+    assert a_month_later().not_found_count == 8
+
+
 def test_that_tmdb_has_dropped_every_title_is_not_believed(
     enrich: Enrich, tmdb: Tmdb, query: Query, database_url: str
 ) -> None:
@@ -676,7 +726,7 @@ def test_that_tmdb_has_dropped_every_title_is_not_believed(
         connection.execute("update ops.film_metadata_sync set tmdb_fetched_at = null")
         connection.execute("update raw.tmdb_payloads set fresh_until = now()")
     known, tmdb.titles = tmdb.titles, {}
-    with pytest.raises(PermanentError, match="None of the 9 films"):
+    with pytest.raises(PermanentError, match="all 9 titles"):
         enrich()
     assert query("select count(*) as n from raw.tmdb_payloads where payload is not null") == [{"n": 9}]
     tmdb.titles = known
