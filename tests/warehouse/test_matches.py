@@ -358,6 +358,7 @@ def test_a_number_that_is_also_another_films_slug_asks_which_is_meant(connection
         ("tv/1399", ("tv", 1399)),
         ("https://www.themoviedb.org/movie/603-the-matrix", ("movie", 603)),
         ("https://www.themoviedb.org/tv/1399-game-of-thrones?language=en", ("tv", 1399)),
+        ("themoviedb.org/movie/603", ("movie", 603)),
         (" themoviedb ", None),
         ("603", None),
         ("movie:", None),
