@@ -616,6 +616,7 @@ TRAPS = [
     only("Nibelungen (2. Teil)", "Nibelungen"),
     only("Ivan the Terrible (Book Two)", "Ivan the Terrible"),
     only("Dekalog (Five)", "Dekalog"),
+    only("Gantz (第二部)", "Gantz"),
     only("Titanic (Making Of)", "Titanic"),
     only("Frozen", "Frozen (Fan Film)"),
     only("1.1", "11"),

@@ -72,7 +72,18 @@ _ALSO_KNOWN = re.compile(r"^a\.?k\.?a\.?:?\s+", re.IGNORECASE)
 _REMARK_WORDS = frozenset(
     {
         *("part", "volume", "chapter", "episode", "book", "season", "series", "teil", "partie", "parte"),
-        *("making", "documentary", "short", "fan", "trailer", "scenes", "edition", "cut", "version"),
+        *(
+            "making",
+            "documentary",
+            "short",
+            "fan",
+            "trailer",
+            "scenes",
+            "sequel",
+            "edition",
+            "cut",
+            "version",
+        ),
     }
 )
 _STATED_YEAR = re.compile(r"\s*\(\d{4}\)$")
@@ -82,6 +93,7 @@ _FRACTION = re.compile("[¼-¾⅐-⅞]")
 _THOUSANDS = re.compile(r"(?<=\d)[., ](?=\d{3}(?!\d))")
 _MINUS = re.compile(r"(?<!\S)[-−–](?=\d)")
 _POINT = re.compile(r"\.(?=\d)")
+_NUMBER = re.compile(r"\d+|[一二三四五六七八九十]")
 _ACCENTS = re.compile("[\u0300-\u036f]")
 _DOTS = re.compile(r"\.{2,}")
 _LETTERS = str.maketrans(
@@ -451,11 +463,11 @@ def _in_digits(words: Sequence[str], numbers: Mapping[str, str]) -> tuple[str, .
 
 
 def _numbers(folded: str) -> list[str]:
-    """The numbers in a title, as digits."""
+    """The numbers in a title, as digits or Chinese numerals."""
     words = folded.split()
     if len(words) == 1:
         words = ["part", *words]
-    return re.findall(r"\d+", " ".join(_in_digits(words, _ALL_NUMBERS)))
+    return _NUMBER.findall(" ".join(_in_digits(words, _ALL_NUMBERS)))
 
 
 def _content(title: str) -> str:
