@@ -373,6 +373,19 @@ def only(wanted: str, found: str, expected: int | None = None) -> Trap:
     )
 
 
+def beside_series(name: str, year: int, movie: tuple[int, int], series: tuple[int, int]) -> Trap:
+    """A series of a film's name, each with its year and votes: nothing may be taken."""
+    return Trap(
+        f"a series in the way: {name} {year}, film {movie[0]} {movie[1]} votes",
+        Wanted(name, year),
+        [
+            film(name, movie[0], 1, votes=movie[1]),
+            film(name, series[0], 2, media_type="tv", votes=series[1]),
+        ],
+        None,
+    )
+
+
 TRAPS = [
     Trap(
         "same title and year, both known: Aladdin 1992",
@@ -482,6 +495,10 @@ TRAPS = [
         [film("Chernobyl", 2019, 87_108, media_type="tv", votes=6000), film("Chernobyl", 2019, 2, votes=30)],
         None,
     ),
+    beside_series("Chernobyl", 2019, (2020, 3000), (2019, 20_000)),
+    beside_series("Fargo", 2014, (2014, 55), (2014, 19_000)),
+    beside_series("Shogun", 2024, (2023, 51), (2024, 9000)),
+    beside_series("Chernobyl", 2019, (2019, 60), (2019, 7000)),
     Trap(
         "an obscure film, and a well-known series of another time",
         Wanted("Fargo", 1952),
@@ -591,10 +608,29 @@ TRAPS = [
     only("The Elephant Man Story", "The Elephant Men Story"),
     only("Aliens (Special Edition)", "Special Edition"),
     only("Star Wars", "Star Wars: The Clone Wars"),
+    only("Gantz (II)", "Gantz"),
+    only("Gantz (Two)", "Gantz"),
+    only("Gantz", "Gantz (Part 2)"),
+    only("Three (II)", "Three"),
+    only("Che (Second Part)", "Che"),
+    only("Nibelungen (2. Teil)", "Nibelungen"),
+    only("Ivan the Terrible (Book Two)", "Ivan the Terrible"),
+    only("Dekalog (Five)", "Dekalog"),
+    only("Gantz (第二部)", "Gantz"),
+    only("Titanic (Making Of)", "Titanic"),
+    only("Frozen", "Frozen (Fan Film)"),
+    only("1.1", "11"),
+    only("9.99", "999"),
+    only("3.11", "311"),
+    only("2.0", "20"),
+    only("-1", "1"),
+    only("9/11", "911"),
     only("!!!", "?"),
     only("がく", "かく"),
     only("किक", "कक"),
     only("Rocky II", "Rocky 2", 1),
+    only("10.000 BC", "10,000 BC", 1),
+    only("Ms. 45", "Ms .45", 1),
     only("Rocky 5", "Rocky V", 1),
     only("Ocean's Eleven", "Ocean's 11", 1),
     only("Quiet Harbour: Part II", "Quiet Harbour - Part Two", 1),

@@ -79,7 +79,7 @@ def list_(
             str(film.film_id),
             escape(film.name),
             str(film.watchers_count),
-            escape("\n".join([*best, *([f"and {more} more"] if more else [])]) or "nothing like it"),
+            escape("\n".join([*best, *([f"and {more} more"] if more else [])]) or _nothing(film)),
             f"{film.next_attempt_at:%Y-%m-%d %H:%M}",
         )
     console.print(table)
@@ -165,6 +165,13 @@ def _short(candidate: KnownCandidate) -> str:
     )
 
 
+def _nothing(film: MatchedFilm) -> str:
+    """Why a film that waits has no candidates."""
+    if film.tmdb_id is None:
+        return "nothing like it"
+    return f"{film.tmdb_media_type}:{film.tmdb_id} is gone"
+
+
 _WHO = {
     "page": "its page says so",
     "feed": "a feed says so",
@@ -180,7 +187,7 @@ def _state(film: MatchedFilm) -> str:
     again = f"asked again after {film.next_attempt_at:%Y-%m-%d %H:%M} UTC"
     if film.tmdb_id is not None:
         who = _WHO[film.matched_by] if film.matched_by else "its page or a feed says so"
-        gone = "; TMDB has no title of this number" if film.is_unknown_to_tmdb else ""
+        gone = f"; TMDB has no title of this number; {again}" if film.is_unknown_to_tmdb else ""
         return f"{film.tmdb_media_type}:{film.tmdb_id}, {who}{gone}"
     if film.status == "overridden":
         return "no TMDB title, chosen by a person"

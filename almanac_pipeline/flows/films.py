@@ -116,22 +116,22 @@ def enrich_films(
     with connect_to(database_url, autocommit=True) as connection:
         cohort = cohorts.get_cohort(connection, cohort_slug)
         with_pages = source.permits("film")
-        upkeep.prepare_view(connection, histogram_max_age_days=settings.histogram_max_age_days)
-        due = enrichment.films_due(
-            connection, cohort.cohort_id, with_tmdb=tmdb is not None, with_pages=with_pages
-        )
-        known_count = enrichment.count_fetched(connection, cohort.cohort_id)
     everything: list[FetchedFilm] = []
     with (
         runs.enrichment_run(database_url, cohort.cohort_id, "films", run_id) as run,
         connection_pool(database_url, settings.http_workers + 1) as pool,
-        track("films", len(due)) as progress,
     ):
+        with connect_to(database_url, autocommit=True) as connection:
+            upkeep.prepare_view(connection, histogram_max_age_days=settings.histogram_max_age_days)
+            due = enrichment.films_due(
+                connection, cohort.cohort_id, with_tmdb=tmdb is not None, with_pages=with_pages
+            )
+            known_count = enrichment.count_fetched(connection, cohort.cohort_id)
 
         def fetch(film: DueFilm, stopping: threading.Event) -> FetchedFilm:
             if stopping.is_set():
                 raise StoppedError("Stopped, because another film met a fatal error.")
-            return fetch_film(film, source, tmdb, pool)
+            return fetch_film(film, source if with_pages else None, tmdb, pool)
 
         def commit(batch: Sequence[FetchedFilm]) -> None:
             with pool.connection() as connection:
@@ -139,11 +139,11 @@ def enrich_films(
             progress.advance(len(batch))
 
         workers = min(settings.http_workers, MAX_AT_ONCE)
-        in_batches(fetch, due, workers, commit)
+        with track("films", len(due)) as progress:
+            in_batches(fetch, due, workers, commit)
         pauses = [film.error for film in everything if film.is_postponed]
         errors = [film.error for film in everything if film.error is not None and not film.is_postponed]
-        if len(everything) >= FEW or not known_count:
-            require_some_success("films", len(everything), errors)
+        require_some_film(everything, is_first=not known_count)
         require_some_title(everything)
         with pool.connection() as connection:
             alerts.check_volume(connection, run, settings.volume_alert_factor)
@@ -193,7 +193,6 @@ def store_batch(
             films_count=sum(film.error is None for film in stored),
             failures_count=len(failed),
             postponed_count=sum(film.is_postponed for film in stored),
-            requests_count=sum(film.requests for film in stored),
             cache_hits_count=sum(film.is_cache_hit for film in stored),
         )
         for film in failed:
@@ -202,13 +201,34 @@ def store_batch(
     return stored
 
 
+def require_some_film(films: Sequence[FetchedFilm], *, is_first: bool) -> None:
+    """Refuse to go on where nothing could be read. That a film is not there is an answer, but of the first.
+
+    Raises:
+        RetriableError, PermanentError: none of the films could be read, or all of their pages are gone.
+    """
+    errors = [film.error for film in films if film.error is not None and not film.is_postponed]
+    if is_first:
+        require_some_success("films", len(films), errors)
+    failures = [error for error in errors if not isinstance(error, NotFoundError)]
+    attempted = len(films) - len(errors) + len(failures)
+    if attempted >= FEW:
+        require_some_success("films", attempted, failures)
+    gone = sum(film.has_lost_page for film in films)
+    if gone >= FEW and not any(film.page for film in films):
+        raise PermanentError(
+            f"The site says of all {gone} films whose pages were asked for that it does not have them. "
+            "What was known of them is kept."
+        )
+
+
 def require_some_title(films: Sequence[FetchedFilm]) -> None:
-    """Refuse to believe that TMDB has dropped every title that it was asked for.
+    """Refuse to believe that TMDB has dropped every title of which it has told us and was asked again.
 
     Raises:
         PermanentError: it said so.
     """
-    asked = [film.title.status for film in films if film.title is not None and film.title.was_asked]
+    asked = [film.title.status for film in films if film.title is not None and film.title.was_held]
     if len(asked) >= FEW and set(asked) == {404}:
         raise PermanentError(
             f"TMDB says of all {len(asked)} titles that were asked for that it has none of them. "
@@ -216,43 +236,57 @@ def require_some_title(films: Sequence[FetchedFilm]) -> None:
         )
 
 
-def fetch_film(film: DueFilm, source: Source, tmdb: Titles | None, pool: ConnectionPool) -> FetchedFilm:
+def fetch_film(
+    film: DueFilm, source: Source | None, tmdb: Titles | None, pool: ConnectionPool
+) -> FetchedFilm:
     """Ask for one film. What concerns this film only is returned as its error, all else is raised.
 
-    TMDB is asked although the page fails; the page stays due.
+    No `source`: its page may not be read. TMDB is asked although the page fails; the page stays due.
     """
     fetched = FetchedFilm(film.film_id)
-    try:
-        if film.needs_page and film.slug is not None:
-            fetched = replace(fetched, requests=1)
-            page = source.read_film(film.slug)
-            require_same_film(film, page)
-            fetched = replace(fetched, page=page)
-    except (RetriableError, PermanentError) as error:
-        fetched = replace(fetched, error=error)
+    if film.needs_page:
+        fetched = _with_page(fetched, film, source)
     if tmdb is None:
         return fetched
-    asking = Asking(tmdb)
     try:
-        fetched = _with_title(fetched, film, asking, pool)
+        fetched = _with_title(fetched, film, source, Asking(tmdb), pool)
     except (RetriableError, PermanentError) as error:
         # Of two errors the one that may go away says when to ask again.
         if fetched.error is None or not fetched.error.retriable:
             fetched = replace(fetched, error=error)
-    return replace(fetched, requests=fetched.requests + asking.requests_count)
+    return fetched
 
 
-def _with_title(fetched: FetchedFilm, film: DueFilm, asking: Asking, pool: ConnectionPool) -> FetchedFilm:
+def _with_page(fetched: FetchedFilm, film: DueFilm, source: Source | None) -> FetchedFilm:
+    """The film with its page, or with what went wrong."""
+    if source is None or film.slug is None:
+        return fetched
+    try:
+        page = source.read_film(film.slug)
+        require_same_film(film, page)
+    except (RetriableError, PermanentError) as error:
+        is_gone = isinstance(error, NotFoundError)
+        return replace(fetched, error=error, has_lost_page=is_gone and not film.is_known_to_fail)
+    return replace(fetched, page=page)
+
+
+def _with_title(
+    fetched: FetchedFilm, film: DueFilm, source: Source | None, asking: Asking, pool: ConnectionPool
+) -> FetchedFilm:
     """The film with its TMDB title, or with what it may be."""
     found = discover(film, fetched.page, asking)
     title = None if found.key is None else fetch_title(found.key, asking, pool)
-    was_found = found.matched_by is None and film.matched_by in ("imdb", "search") and not film.is_chosen
-    if title is not None and title.status == 404 and was_found:
-        # TMDB has dropped what it once found for us: it may know the film by another id.
-        again = discover(replace(film, tmdb_media_type=None, tmdb_id=None), fetched.page, asking)
-        if again.key != found.key:
-            found = again
-            title = title if again.key is None else fetch_title(again.key, asking, pool)
+    if title is not None and title.status == 404 and not film.is_chosen:
+        # TMDB joins titles that are one, and the page follows; or it may be found by its name.
+        if fetched.page is None and fetched.error is None:
+            fetched = _with_page(fetched, film, source)
+        if fetched.error is None or isinstance(fetched.error, NotFoundError):
+            again = discover(film, fetched.page, asking, gone=found.key)
+            was_found = found.matched_by is None and film.matched_by in ("imdb", "search")
+            if again.key is not None and again.key != found.key:
+                found, title = again, fetch_title(again.key, asking, pool)
+            elif was_found:
+                found = again
     if title is not None and title.status == 404 and found.key is not None:
         return replace(fetched, title=title, error=fetched.error or unknown_title(title))
     candidates = found.candidates
@@ -278,15 +312,21 @@ class Discovery:
     """What may be meant, where TMDB was searched and none could be taken."""
 
 
-def discover(film: DueFilm, page: FilmPage | None, asking: Asking) -> Discovery:
+def discover(
+    film: DueFilm, page: FilmPage | None, asking: Asking, *, gone: tuple[MediaType, int] | None = None
+) -> Discovery:
     """Whom to believe, in this order: a person, the page's link, the feed or what was said before, the
     page's attributes, the IMDb id, a search by title and year. Only the last two ask TMDB.
+
+    Nobody is believed who names `gone`, which TMDB does not have.
 
     Raises whatever TMDB's client and the parsers raise.
     """
     stored, on_page = _key(film.tmdb_media_type, film.tmdb_id), None
     if page is not None:
         on_page = _key(page.tmdb_media_type, page.tmdb_id)
+    if gone is not None:
+        stored, on_page = (None if key == gone else key for key in (stored, on_page))
     if film.is_chosen:
         return Discovery(stored)
     if page is not None and on_page is not None and page.is_tmdb_linked:
@@ -313,29 +353,24 @@ def discover(film: DueFilm, page: FilmPage | None, asking: Asking) -> Discovery:
 
 
 class Asking:
-    """TMDB as matching asks it for one film. Counts the requests, those that failed too."""
+    """TMDB as matching asks it."""
 
     def __init__(self, tmdb: Titles) -> None:
-        self.requests_count = 0
         self._tmdb = tmdb
 
     def search(self, question: Question) -> TitleSummaries:
-        self.requests_count += 1
         payload = self._tmdb.search(question.media_type, question.text, question.year)
         return parse_search(payload, question.media_type)
 
     def find(self, imdb_id: str) -> tuple[TitleSummary, ...]:
         """The titles with this IMDb id, films first."""
-        self.requests_count += 1
         return parse_find(self._tmdb.find(imdb_id))
 
     def further_titles(self, media_type: MediaType, tmdb_id: int) -> tuple[str, ...]:
-        self.requests_count += 1
         return parse_further_titles(self._tmdb.further_titles(media_type, tmdb_id))
 
     def fetch_title(self, media_type: MediaType, tmdb_id: int, etag: str | None) -> TmdbAnswer:
         """The whole title."""
-        self.requests_count += 1
         return self._tmdb.fetch_title(media_type, tmdb_id, etag=etag)
 
 
@@ -356,7 +391,15 @@ def fetch_title(key: tuple[MediaType, int], asking: Asking, pool: ConnectionPool
     title = parse_title(payload, key[0]) if payload is not None else None
     if title is not None and title.tmdb_id != key[1]:
         raise WrongPageError(f"TMDB answered about another title than {key[0]}/{key[1]}; it is not stored.")
-    return FetchedTitle(*key, answer.status, title, answer.payload, answer.etag, answer.max_age_seconds)
+    return FetchedTitle(
+        *key,
+        answer.status,
+        title,
+        answer.payload,
+        answer.etag,
+        answer.max_age_seconds,
+        was_held=cached is not None and not cached.is_gone,
+    )
 
 
 def _key(media_type: MediaType | None, tmdb_id: int | None) -> tuple[MediaType, int] | None:

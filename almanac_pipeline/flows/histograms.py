@@ -20,7 +20,7 @@ from almanac_pipeline.warehouse.histograms import DueHistogram, FetchedHistogram
 
 @dataclass(frozen=True, slots=True)
 class HistogramsReport:
-    """What a refresh did. All counts are of films; each one that was read was one request."""
+    """What a refresh did. Counts of films but for the requests."""
 
     due_count: int
     changed_count: int
@@ -56,15 +56,14 @@ def refresh_histograms(
     with connect_to(database_url, autocommit=True) as connection:
         cohort = cohorts.get_cohort(connection, cohort_slug)
         is_permitted = source.permits("histogram")
-        upkeep.prepare_view(connection, histogram_max_age_days=settings.histogram_max_age_days)
-        due = histograms.histograms_due(connection, cohort.cohort_id) if is_permitted else []
-        known_count = histograms.count_histograms(connection, cohort.cohort_id)
     changed_count = 0
     with (
         runs.enrichment_run(database_url, cohort.cohort_id, "histograms", run_id) as run,
         connect_to(database_url, autocommit=True) as connection,
-        track("histograms", len(due)) as progress,
     ):
+        upkeep.prepare_view(connection, histogram_max_age_days=settings.histogram_max_age_days)
+        due = histograms.histograms_due(connection, cohort.cohort_id) if is_permitted else []
+        known_count = histograms.count_histograms(connection, cohort.cohort_id)
 
         def fetch(film: DueHistogram, stopping: threading.Event) -> FetchedHistogram:
             if stopping.is_set():
@@ -81,7 +80,6 @@ def refresh_histograms(
                 run,
                 films_count=sum(film.error is None for film in batch),
                 failures_count=sum(film.error is not None for film in batch),
-                requests_count=len(batch),
             ):
                 changed_count += histograms.store_histograms(connection, batch)
                 for film in batch:
@@ -89,7 +87,8 @@ def refresh_histograms(
                         runs.record_failure(connection, run, "histogram", film.error, film_id=film.film_id)
             progress.advance(len(batch))
 
-        everything = in_batches(fetch, due, settings.http_workers, commit)
+        with track("histograms", len(due)) as progress:
+            everything = in_batches(fetch, due, settings.http_workers, commit)
         errors = [film.error for film in everything if film.error is not None]
         if len(everything) >= FEW or not known_count:
             require_some_success("histograms", len(everything), errors)

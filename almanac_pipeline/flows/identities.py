@@ -138,7 +138,7 @@ def gone_only_if_believed(database_url: str, run: Run, asked: Sequence[Member]) 
     try:
         yield
     except LayoutDriftError:
-        were_there = [member.user_id for member in asked if member.status != "deleted"]
+        were_there = [member for member in asked if member.status != "deleted"]
         with connect_to(database_url, autocommit=True) as connection:
             members.unmark_deleted(connection, were_there, run.started_at)
         raise

@@ -13,8 +13,8 @@ import math
 import os
 import time
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from contextlib import ExitStack, suppress
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -26,6 +26,7 @@ import psycopg
 from almanac_pipeline.errors import (
     AlmanacError,
     ConfigurationError,
+    ForgottenError,
     ImportFileError,
     MemberSubject,
     ShrunkenError,
@@ -215,18 +216,8 @@ def _import(
 ) -> FileReport:
     started = time.monotonic()
     username = _whose(export, given_name)
-    forgetting.require_not_forgotten(connection, username)
-    is_new = not imports.is_known_member(connection, username)
     as_of = min(export.as_of, datetime.now(UTC))
-    with ExitStack() as held:
-        with connection.transaction():
-            # No cohort's point of view: a former name is its bearer's unless somebody else has it now.
-            user_id = members.named_users(connection, 0, [username])[username]
-            if is_new:  # if we are killed before anything of them is stored, they are found by this
-                runs.record_member(connection, run, user_id, "started")
-                held.enter_context(runs.member_lock(connection, "ratings", user_id, wait=True))
-        for subject in runs.MEMBER_LOCKS:
-            held.enter_context(runs.member_lock(connection, subject, user_id, wait=True))
+    with _member_held(connection, run, username) as (user_id, is_new):
         is_known = imports.is_imported(connection, content, user_id)
         is_outdated = not is_known and imports.is_outdated(connection, user_id, as_of)
         topic = f"member {user_id} import"
@@ -279,6 +270,36 @@ def _import(
     return report
 
 
+@contextmanager
+def _member_held(connection: psycopg.Connection, run: Run, username: str) -> Iterator[tuple[int, bool]]:
+    """Hold all locks of the member while the block runs; yields their id and whether they were unknown.
+
+    Who is unknown is stored before the locks are waited for, in a transaction of its own: an import of
+    theirs that fails wants that row to drop them. Who waits then, takes the name anew.
+
+    Raises:
+        ForgottenError: the member asked to be forgotten.
+    """
+    while True:
+        forgetting.require_not_forgotten(connection, username)
+        is_new = not imports.is_known_member(connection, username)
+        with connection.transaction():
+            # No cohort's point of view: a former name is its bearer's unless somebody else has it now.
+            user_id = members.named_users(connection, 0, [username]).get(username)
+            if user_id is None:
+                continue  # forgotten just now
+            if is_new:  # if we are killed before anything of them is stored, they are found by this
+                runs.record_member(connection, run, user_id, "started")
+        with ExitStack() as held:
+            try:
+                for subject in runs.MEMBER_LOCKS:
+                    held.enter_context(runs.member_lock(connection, subject, user_id, wait=True))
+            except ForgottenError:
+                continue  # the same, or dropped
+            yield user_id, is_new
+            return
+
+
 def _store(
     connection: psycopg.Connection,
     settings: Settings,
@@ -304,7 +325,8 @@ def _store(
     for subject in doubts:
         staging.mark_suspicious(connection, user_id, subject)
     if doubts:
-        imports.record_refusal(connection, content, run.run_id, " ".join(map(str, doubts.values())))
+        reason = " ".join(map(str, doubts.values()))
+        imports.record_refusal(connection, content, run.run_id, reason, user_id=user_id)
     else:
         rows_by_file = _rows_by_file(export)
         imports.record_import(

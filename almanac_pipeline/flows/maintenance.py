@@ -5,10 +5,9 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, date, datetime
-from functools import partial
-from itertools import chain, islice
+from itertools import chain
 from typing import Protocol
 
 import psycopg
@@ -94,10 +93,9 @@ def maintain_titles(
     ):
         try:
             if tmdb is not None:
-                asking = _Counting(tmdb, connection, run)
                 for media_type in MEDIA_TYPES:
                     day = today or datetime.now(UTC).date()
-                    changed_count += note_changes(connection, asking, media_type, day)
+                    changed_count += note_changes(connection, run, tmdb, media_type, day)
                 maintenance.note_ends(connection)
                 due = maintenance.stale_titles(connection)
                 everything = _refresh(database_url, settings, tmdb, run, due)
@@ -118,20 +116,8 @@ def maintain_titles(
     )
 
 
-class _Counting:
-    """TMDB's lists of changes, with each request counted before it is sent."""
-
-    def __init__(self, tmdb: Changes, connection: psycopg.Connection, run: runs.Run) -> None:
-        self._tmdb, self._connection, self._run = tmdb, connection, run
-
-    def read(self, media_type: MediaType, since: date, until: date, page: int) -> ChangesPage:
-        with runs.batch(self._connection, self._run, requests_count=1):
-            pass
-        return parse_changes(self._tmdb.changes(media_type, since, until, page))
-
-
 def note_changes(
-    connection: psycopg.Connection, asking: _Counting, media_type: MediaType, today: date
+    connection: psycopg.Connection, run: runs.Run, tmdb: Changes, media_type: MediaType, today: date
 ) -> int:
     """Note which of our titles of a kind changed since we last looked; returns how many.
 
@@ -143,9 +129,13 @@ def note_changes(
     if since is not None and held.count:
         changed = None
         if (today - since).days <= MAX_SILENCE_DAYS:
-            read = partial(asking.read, media_type)
+
+            def read(since: date, until: date, page: int) -> ChangesPage:
+                return parse_changes(tmdb.changes(media_type, since, until, page))
+
             changed = changed_titles(read, since, today, at_most_pages=held.count)
-    return maintenance.note_changes(connection, media_type, changed, today)
+    with runs.batch(connection, run):
+        return maintenance.note_changes(connection, media_type, changed, today)
 
 
 def _refresh(
@@ -161,21 +151,19 @@ def _refresh(
         def fetch(stale: StaleTitle, stopping: threading.Event) -> tuple[FetchedFilm, ...]:
             if stopping.is_set():
                 raise StoppedError("Stopped, because another title met a fatal error.")
-            asking = Asking(tmdb)
             title: FetchedTitle | None = None
             error: AlmanacError | None = None
             try:
-                title = fetch_title((stale.media_type, stale.tmdb_id), asking, pool)
+                title = fetch_title((stale.media_type, stale.tmdb_id), Asking(tmdb), pool)
                 error = unknown_title(title)
             except (RetriableError, PermanentError) as failure:
                 error = failure
-            films = [FetchedFilm(film_id, title=title, error=error) for film_id in stale.film_ids]
-            return (replace(films[0], requests=asking.requests_count), *films[1:])
+            return tuple(FetchedFilm(film_id, title=title, error=error) for film_id in stale.film_ids)
 
         def commit(batch: Sequence[tuple[FetchedFilm, ...]]) -> None:
             with pool.connection() as connection:
-                stored = iter(store_batch(connection, run, list(chain.from_iterable(batch))))
-            everything.extend(tuple(islice(stored, len(films))) for films in batch)
+                stored = {film.film_id: film for film in store_batch(connection, run, [*chain(*batch)])}
+            everything.extend(tuple(stored.get(film.film_id, film) for film in films) for films in batch)
             progress.advance(len(batch))
 
         in_batches(fetch, due, min(settings.http_workers, MAX_AT_ONCE), commit)

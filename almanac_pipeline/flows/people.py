@@ -39,13 +39,12 @@ def identify_directors(
     """
     with connect_to(database_url, autocommit=True) as connection:
         cohort = cohorts.get_cohort(connection, cohort_slug)
-        due = film_sets.unidentified_directors(connection, cohort.cohort_id)
-        if not due or not source.permits("person"):
+        if not film_sets.unidentified_directors(connection, cohort.cohort_id):
             return 0
-        with (
-            runs.enrichment_run(database_url, cohort.cohort_id, "people", run_id) as run,
-            track("directors", len(due)) as progress,
-        ):
+        if not source.permits("person"):
+            return 0
+        with runs.enrichment_run(database_url, cohort.cohort_id, "people", run_id) as run:
+            due = film_sets.unidentified_directors(connection, cohort.cohort_id)
 
             def read(director: UnidentifiedDirector, stopping: threading.Event) -> _ReadPerson:
                 if stopping.is_set():
@@ -60,7 +59,7 @@ def identify_directors(
 
             def commit(batch: Sequence[_ReadPerson]) -> None:
                 failures_count = sum(person.error is not None for person in batch)
-                with runs.batch(connection, run, requests_count=len(batch), failures_count=failures_count):
+                with runs.batch(connection, run, failures_count=failures_count):
                     for person in batch:
                         if person.error is None:
                             film_sets.identify_person(connection, person.person_id, person.tmdb_person_id)
@@ -68,5 +67,6 @@ def identify_directors(
                             runs.record_failure(connection, run, "person", person.error)
                 progress.advance(len(batch))
 
-            in_batches(read, due, settings.http_workers, commit)
+            with track("directors", len(due)) as progress:
+                in_batches(read, due, settings.http_workers, commit)
     return run.requests_count

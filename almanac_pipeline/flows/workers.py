@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextvars import copy_context
 from dataclasses import dataclass
 from itertools import islice
 from typing import TypeVar
@@ -52,7 +53,7 @@ def in_parallel(
     try:
         while True:
             for item in islice(waiting, 2 * workers - len(running)):
-                running[executor.submit(work, item, stopping)] = item
+                running[executor.submit(copy_context().run, work, item, stopping)] = item
             if not running:
                 return
             for future in wait(running, return_when=FIRST_COMPLETED).done:

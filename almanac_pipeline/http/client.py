@@ -48,6 +48,7 @@ from almanac_pipeline.http.retry import backoff
 from almanac_pipeline.http.robots import MAX_ROBOTS_BYTES, RobotsRules, Rules
 from almanac_pipeline.postgres import PATIENCE_SECONDS
 from almanac_pipeline.settings import Settings
+from almanac_pipeline.tally import count_request
 
 AGENT = "CohortAlmanac"
 # A film page is about 300 kB; the largest page of a person about 2 MB.
@@ -468,6 +469,7 @@ class PoliteClient:
         attempt: int,
     ) -> None:
         cache_hit = exchange.status == 304
+        count_request()
         with self._counts_lock:
             self.counts.requests += 1
             self.counts.retries += attempt > 1

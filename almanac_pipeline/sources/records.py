@@ -181,7 +181,7 @@ class DiaryPage:
     is_old_markup: bool = False
     """As of `FilmGrid`."""
     marked_count: int | None = None
-    """Rows with a cell for the rating and one for the like, given or not."""
+    """Rows with a cell for each of rating, like, rewatch and review, given or not."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import date, timedelta
 
 from almanac_pipeline.errors import LayoutChangedError
+from almanac_pipeline.tmdb.titles import whole_number
 
 # TMDB answers windows of at most 14 days, and pages 1 to 500 of each.
 WINDOW_DAYS = 14
@@ -28,7 +29,7 @@ ReadChanges = Callable[[date, date, int], ChangesPage]
 
 
 def parse_changes(payload: str) -> ChangesPage:
-    """The titles in an answer to `movie/changes` or `tv/changes`.
+    """The titles in an answer to `movie/changes` or `tv/changes`; what is no id is left out.
 
     Raises:
         LayoutChangedError: not such an answer.
@@ -38,11 +39,11 @@ def parse_changes(payload: str) -> ChangesPage:
     except (ValueError, RecursionError):
         document = None
     results = document.get("results") if isinstance(document, dict) else None
-    pages_count = document.get("total_pages") if isinstance(document, dict) else None
-    if not isinstance(results, list) or not isinstance(pages_count, int):
+    pages_count = whole_number(document.get("total_pages")) if isinstance(document, dict) else None
+    if not isinstance(results, list) or pages_count is None:
         raise LayoutChangedError("TMDB's answer about changes has no results or no number of pages")
-    ids = (result.get("id") for result in results if isinstance(result, dict))
-    return ChangesPage(tuple(number for number in ids if isinstance(number, int)), pages_count)
+    ids = (whole_number(result.get("id")) for result in results if isinstance(result, dict))
+    return ChangesPage(tuple(number for number in ids if number is not None), pages_count)
 
 
 def changed_titles(read: ReadChanges, since: date, until: date, *, at_most_pages: int) -> set[int] | None:

@@ -23,9 +23,11 @@ THRESHOLD = 0.88
 MARGIN = 0.1
 # What ten times as many votes are worth against a better fit.
 VOTES_WEIGHT = 0.035
-# A film of fewer votes may be an obscure namesake of what is meant: look for series of that name too, and
-# for films of the years beside where not all could be seen.
+# A film of fewer votes may be an obscure namesake of what is meant: look for films of the years beside,
+# where not all could be seen.
 FEW_VOTES = 50
+# About what the best known series has: a film that stands clear of such a one needs no look at series.
+MOST_SERIES_VOTES = 25_000
 MAX_CANDIDATES = 10
 # Below this nobody would want to look at it.
 CANDIDATE_FROM = 0.5
@@ -37,8 +39,8 @@ FAR_YEAR_FIT = 0.5
 UNDATED_FIT = 0.95
 NO_YEAR_GIVEN_FIT = 0.93
 NO_DATE_THERE_FIT = 0.85
-# Parts of a title with brackets: before them, within them after "a.k.a.", and within without a word. The
-# last may be a remark, so something else must speak for it.
+# Parts of a title with brackets: before them, within them after "a.k.a.", and whatever may be no name, so
+# that something else must speak for it.
 MAIN_PART_FIT = 0.99
 KNOWN_AS_FIT = 0.97
 BRACKETED_FIT = 0.86
@@ -66,12 +68,32 @@ _TRAILING_ARTICLE = re.compile(
 )
 _BRACKETED = re.compile(r"^(?P<main>.+?)\s*\((?P<inner>[^()]+)\)$")
 _ALSO_KNOWN = re.compile(r"^a\.?k\.?a\.?:?\s+", re.IGNORECASE)
-# A bracket that says which part of several the film is, or its year, is no other name.
-_NUMBERING = re.compile(r"^(?:part|pt|vol|volume|chapter|episode|season|series)\b|^\d+$", re.IGNORECASE)
+# A bracket with one of these words, as with a number, may say which part or what kind of film it is.
+_REMARK_WORDS = frozenset(
+    {
+        *("part", "volume", "chapter", "episode", "book", "season", "series", "teil", "partie", "parte"),
+        *(
+            "making",
+            "documentary",
+            "short",
+            "fan",
+            "trailer",
+            "scenes",
+            "sequel",
+            "edition",
+            "cut",
+            "version",
+        ),
+    }
+)
 _STATED_YEAR = re.compile(r"\s*\(\d{4}\)$")
 _HEAD_END = re.compile(r"\s*(?::|\s[-–—]\s|\s\()")
-# 8½ is 8 1/2, not 81/2.
-_SEPARATE = re.compile("[¼-¾⅐-⅞]")
+# 8½ is 8 1/2, not 81/2; 10.000, 10,000 and 10 000 are 10000; 1.1 is not 11, nor -1 the same as 1.
+_FRACTION = re.compile("[¼-¾⅐-⅞]")
+_THOUSANDS = re.compile(r"(?<=\d)[., ](?=\d{3}(?!\d))")
+_MINUS = re.compile(r"(?<!\S)[-−–](?=\d)")
+_POINT = re.compile(r"\.(?=\d)")
+_NUMBER = re.compile(r"\d+|[一二三四五六七八九十]")
 _ACCENTS = re.compile("[\u0300-\u036f]")
 _DOTS = re.compile(r"\.{2,}")
 _LETTERS = str.maketrans(
@@ -85,7 +107,14 @@ _ROMAN = ("ii", "iii", "iv", "v", "vi", "vii", "viii", "ix", "xi", "xii", "xiii"
 _ROMAN_NUMBERS = dict(zip(_ROMAN, map(str, (*range(2, 10), *range(11, 16))), strict=True))
 # Behind "part" and the like these are numbers as well; elsewhere x is a letter and i a person.
 _COUNTED_NUMBERS = {"i": "1", "one": "1", "x": "10"} | _WORD_NUMBERS | _ROMAN_NUMBERS
-_COUNTERS = frozenset({"part", "volume", "chapter", "episode"})
+_ORDINALS = ("first", "second", "third", "fourth", "fifth", "sixth", "seventh", "eighth", "ninth", "tenth")
+_ALL_NUMBERS = (
+    {name: str(number) for number, name in enumerate(_ORDINALS, 1)}
+    | _WORD_NUMBERS
+    | _ROMAN_NUMBERS
+    | {"one": "1"}
+)
+_COUNTERS = frozenset({"part", "volume", "chapter", "episode", "book"})
 _SHORT_FORMS = {
     "vol": "volume", "pt": "part", "ep": "episode", "vs": "versus", "dr": "doctor", "mr": "mister",
     "st": "saint",
@@ -133,7 +162,11 @@ class Candidate:
     @property
     def standing(self) -> float:
         """The score, plus what being known to many is worth."""
-        return self.score + VOTES_WEIGHT * math.log10((self.title.vote_count or 0) + 10)
+        return _standing(self.score, self.title.vote_count or 0)
+
+
+def _standing(score: float, votes_count: int) -> float:
+    return score + VOTES_WEIGHT * math.log10(votes_count + 10)
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,7 +191,7 @@ def match(wanted: Wanted, search: Search, *, threshold: float = THRESHOLD) -> Ma
         is_more = asking.ask("movie", name, None)
         # Of a common name one page does not show all films: look at this year, then at the years beside.
         if is_more and year is not None:
-            if not (asking.is_known_widely and asking.taken_year == year):
+            if not (asking.is_known_widely and asking.is_of_year):
                 asking.ask("movie", name, year)
             for beside in (year - 1, year + 1):
                 if not asking.is_known_widely:
@@ -169,7 +202,7 @@ def match(wanted: Wanted, search: Search, *, threshold: float = THRESHOLD) -> Ma
         for text, of_year in _last_texts(names, year):
             asking.ask("movie", text, of_year)
     # Letterboxd lists some series: one may be meant, and is offered to a person.
-    if names and not asking.is_known_widely:
+    if names and not asking.is_clear_of_series:
         asking.ask("tv", names[0], None)
     asking.ask_for_further_titles()
     shown = [candidate for candidate in asking.ranked if candidate.score >= CANDIDATE_FROM]
@@ -196,12 +229,24 @@ class _Asking:
     @property
     def is_known_widely(self) -> bool:
         """Whether a title is taken that many know."""
-        return self.taken is not None and (self.taken.title.vote_count or 0) >= FEW_VOTES
+        return self._taken_votes >= FEW_VOTES
 
     @property
-    def taken_year(self) -> int | None:
-        """The year of the taken title."""
-        return None if self.taken is None else self.taken.title.release_year
+    def is_of_year(self) -> bool:
+        """Whether a title of the very year is taken."""
+        year = self._wanted.release_year
+        return self.taken is not None and year is not None and self.taken.title.release_year == year
+
+    @property
+    def is_clear_of_series(self) -> bool:
+        """Whether a title is taken that no series can be in the way of, not even the best known."""
+        return self.taken is not None and (
+            self.taken.standing - _standing(SERIES_FIT, MOST_SERIES_VOTES) >= MARGIN
+        )
+
+    @property
+    def _taken_votes(self) -> int:
+        return 0 if self.taken is None else self.taken.title.vote_count or 0
 
     def ask(self, media_type: MediaType, text: str, year: int | None) -> bool:
         """Ask, but for nothing twice. Whether there are more titles than the answer shows."""
@@ -298,11 +343,16 @@ def _title_fit(wanted: str, title: TitleSummary, further: tuple[str, ...]) -> tu
     for name, part_fit in _names(wanted):
         for label, their_title in theirs:
             for their_name, their_part_fit in _names(their_title) if their_title else ():
-                if part_fit < 1 and their_part_fit < 1:
+                is_part = their_part_fit < 1
+                if part_fit < 1 and is_part:
                     continue  # Parts in common do not make one of two different titles.
                 fit, how = _fit(name, their_name)
-                if (fit := fit * min(part_fit, their_part_fit)) > best[0]:
+                if (fit := fit * (BRACKETED_FIT if is_part else part_fit)) > best[0]:
                     best = (fit, f"{how} {label}")
+    _, *parts = _names(wanted)
+    their_names = {fold(name) for _, name in theirs if name}
+    if parts and best[0] < KNOWN_AS_FIT and all(fold(name) in their_names for name, _ in parts):
+        return KNOWN_AS_FIT, "both names of the title"
     return best
 
 
@@ -347,12 +397,20 @@ def _names(title: str) -> tuple[tuple[str, float], ...]:
     """What a title may be called, articles in front: the whole first, then the parts around brackets."""
     whole = _STATED_YEAR.sub("", title).strip() or title
     names = [(_article_first(whole), 1.0)]
-    if (parts := _BRACKETED.match(whole)) and not _NUMBERING.match(parts["inner"]):
-        names.append((_article_first(parts["main"]), MAIN_PART_FIT))
-        inner = _ALSO_KNOWN.sub("", parts["inner"])
-        fit = BRACKETED_FIT if inner == parts["inner"] else KNOWN_AS_FIT
-        names.append((_article_first(inner), fit))
+    if parts := _BRACKETED.match(whole):
+        main, inner = _article_first(parts["main"]), _ALSO_KNOWN.sub("", parts["inner"])
+        is_known_as = inner != parts["inner"]
+        main_fit = BRACKETED_FIT if _is_remark(main, inner) and not is_known_as else MAIN_PART_FIT
+        names.append((main, main_fit))
+        names.append((_article_first(inner), KNOWN_AS_FIT if is_known_as else BRACKETED_FIT))
     return tuple(names)
+
+
+def _is_remark(main: str, inner: str) -> bool:
+    """Whether a bracket may tell which part or what kind of film it is: by a word, or a number of its own."""
+    words = fold(inner)
+    own = set(_numbers(words)) - set(_numbers(fold(main)))
+    return bool(own or _REMARK_WORDS & set(words.split()))
 
 
 def _article_first(name: str) -> str:
@@ -369,10 +427,11 @@ def fold(title: str) -> str:
 
     One that is punctuation only stays as it is.
     """
-    text = unicodedata.normalize("NFKD", _SEPARATE.sub(r" \g<0>", title.casefold()))
+    text = unicodedata.normalize("NFKD", _FRACTION.sub(r" \g<0>", title.casefold()))
     # What else combines with letters, as in Hindi or Japanese, makes other letters of them.
     text = unicodedata.normalize("NFC", _ACCENTS.sub("", text))
-    text = _DOTS.sub(" ", text).translate(_LETTERS)
+    text = _THOUSANDS.sub("", _DOTS.sub(" ", text))
+    text = _POINT.sub(" ", _MINUS.sub("minus ", text)).translate(_LETTERS)
     words = "".join(letter if _is_of_word(letter) else " " for letter in text)
     return " ".join(words.split()) or unicodedata.normalize("NFKC", title).strip()
 
@@ -404,9 +463,11 @@ def _in_digits(words: Sequence[str], numbers: Mapping[str, str]) -> tuple[str, .
 
 
 def _numbers(folded: str) -> list[str]:
-    """The numbers in a title, as digits."""
-    words = (_WORD_NUMBERS.get(word) or _ROMAN_NUMBERS.get(word) or word for word in folded.split())
-    return [number for word in words for number in re.findall(r"\d+", word)]
+    """The numbers in a title, as digits or Chinese numerals."""
+    words = folded.split()
+    if len(words) == 1:
+        words = ["part", *words]
+    return _NUMBER.findall(" ".join(_in_digits(words, _ALL_NUMBERS)))
 
 
 def _content(title: str) -> str:

@@ -117,13 +117,13 @@ def parse_title(payload: str, media_type: MediaType) -> TmdbTitle:
     """
     document = _document(payload)
     name_key, date_key = _NAME_AND_DATE[media_type]
-    tmdb_id, title = _whole(document.get("id")), _text(document.get(name_key))
+    tmdb_id, title = whole_number(document.get("id")), _text(document.get(name_key))
     if tmdb_id is None:
         raise LayoutChangedError(f"TMDB's answer about a {media_type} has no id")
     if title is None:
         raise LayoutChangedError(f"TMDB's answer about a {media_type} has no {name_key}")
     released = _date(document.get(date_key))
-    vote_count = _whole(document.get("vote_count"))
+    vote_count = whole_number(document.get("vote_count"))
     return TmdbTitle(
         media_type=media_type,
         tmdb_id=tmdb_id,
@@ -155,7 +155,7 @@ def parse_search(payload: str, media_type: MediaType) -> TitleSummaries:
     if not isinstance(document.get("results"), list):
         raise LayoutChangedError("TMDB's answer to a search has no results")
     titles = tuple(_summaries(document["results"], media_type))
-    return TitleSummaries(titles, _whole(document.get("total_results")) or len(titles))
+    return TitleSummaries(titles, whole_number(document.get("total_results")) or len(titles))
 
 
 def parse_find(payload: str) -> tuple[TitleSummary, ...]:
@@ -207,7 +207,7 @@ def _document(payload: str) -> dict[str, Any]:
 def _summaries(results: object, media_type: MediaType) -> Iterator[TitleSummary]:
     name_key, date_key = _NAME_AND_DATE[media_type]
     for result in _objects(results):
-        tmdb_id, title = _whole(result.get("id")), _text(result.get(name_key))
+        tmdb_id, title = whole_number(result.get("id")), _text(result.get(name_key))
         if tmdb_id is None or title is None:
             continue
         released = _date(result.get(date_key))
@@ -217,7 +217,7 @@ def _summaries(results: object, media_type: MediaType) -> Iterator[TitleSummary]
             title=title,
             original_title=_text(result.get(f"original_{name_key}")),
             release_year=released.year if released else None,
-            vote_count=_whole(result.get("vote_count")),
+            vote_count=whole_number(result.get("vote_count")),
         )
 
 
@@ -226,7 +226,7 @@ def _credits(role: Role, people: Iterable[dict[str, Any]]) -> tuple[TmdbCredit, 
     known: dict[int, TmdbCredit] = {}
     characters: dict[int, list[str]] = {}
     for person in people:
-        person_id, name = _whole(person.get("id")), _text(person.get("name"))
+        person_id, name = whole_number(person.get("id")), _text(person.get("name"))
         if person_id is None or name is None:
             continue
         if role == "actor":
@@ -267,7 +267,7 @@ def _characters(person: dict[str, Any]) -> Iterator[str]:
 
 
 def _billing(person: dict[str, Any]) -> int:
-    order = _whole(person.get("order"))
+    order = whole_number(person.get("order"))
     return 1_000_000 if order is None else order
 
 
@@ -283,7 +283,7 @@ def _countries(document: dict[str, Any]) -> Iterator[TmdbCountry]:
 def _runtime_minutes(document: dict[str, Any]) -> int | None:
     episodes = document.get("episode_run_time")
     stated = [document.get("runtime"), *(episodes if isinstance(episodes, list) else [])]
-    return next((minutes for minutes in map(_whole, stated) if minutes), None)
+    return next((minutes for minutes in map(whole_number, stated) if minutes), None)
 
 
 def _imdb_id(document: dict[str, Any]) -> str | None:
@@ -309,7 +309,8 @@ def _text(value: object) -> str | None:
     return _UNSTORABLE.sub("", value).strip() or None if isinstance(value, str) else None
 
 
-def _whole(value: object) -> int | None:
+def whole_number(value: object) -> int | None:
+    """An id or a count; None for what is none, and for what the tables cannot hold."""
     if not isinstance(value, int) or isinstance(value, bool):
         return None
     return value if 0 <= value <= MAX_NUMBER else None

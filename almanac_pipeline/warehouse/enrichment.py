@@ -68,6 +68,8 @@ class DueFilm:
     matched_by: MatchedBy | None
     is_chosen: bool
     """A person said which title it is, or that it is none: nothing else has a say."""
+    is_known_to_fail: bool = False
+    """The last attempt did not give all that was asked for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +80,8 @@ class CachedTitle:
     etag: str | None
     is_fresh: bool
     """TMDB's own Cache-Control still holds: no need to ask."""
+    is_gone: bool
+    """TMDB has said since that it has no such title."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +97,8 @@ class FetchedTitle:
     max_age_seconds: int | None
     was_asked: bool = True
     """False where our copy was fresh enough."""
+    was_held: bool = False
+    """Whether we hold an answer, and no later one that there is none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,9 +107,10 @@ class FetchedFilm:
 
     film_id: int
     page: FilmPage | None = None
+    has_lost_page: bool = False
+    """The site says for the first time that it has no such page."""
     title: FetchedTitle | None = None
     error: AlmanacError | None = None
-    requests: int = 0
     matched_by: MatchedBy | None = None
     """Who said which title it is; None where nobody did or nobody was asked."""
     candidates: tuple[Candidate, ...] | None = None
@@ -180,7 +187,7 @@ def films_due(
                    case when field_sources ->> 'title' is distinct from 'slug' then film.title end as title,
                    release_year, imdb_id, %(with_pages)s and is_page_due as needs_page,
                    tmdb_media_type, tmdb_id, tmdb_matched_by as matched_by,
-                   sync.status = 'overridden' as is_chosen
+                   sync.status = 'overridden' as is_chosen, sync.attempts > 0 as is_known_to_fail
             from ({COHORT_FILMS}) as seen
             join needing using (film_id)
             join raw.films as film using (film_id)
@@ -217,6 +224,12 @@ def learn_tmdb_ids(connection: psycopg.Connection, titles: Mapping[str, tuple[Me
         join raw.films as film using (film_id)
         join ops.film_metadata_sync as sync using (film_id)
         where sync.status <> 'overridden'
+          -- A title that TMDB does not have is no news.
+          and not exists (
+              select from raw.tmdb_payloads as answer
+              where (answer.media_type, answer.tmdb_id) = (told.media_type, told.tmdb_id)
+                and answer.status = 404
+          )
           and (film.tmdb_id is null
                or sync.tmdb_matched_by in ('attributes', 'imdb', 'search')
                   and (film.tmdb_media_type, film.tmdb_id) <> (told.media_type, told.tmdb_id))
@@ -260,7 +273,8 @@ def cached_title(connection: psycopg.Connection, media_type: MediaType, tmdb_id:
     with connection.cursor(row_factory=class_row(CachedTitle)) as cursor:
         return cursor.execute(
             """
-            select payload::text as payload, etag, coalesce(fresh_until > now(), false) as is_fresh
+            select payload::text as payload, etag, coalesce(fresh_until > now(), false) as is_fresh,
+                   status = 404 as is_gone
             from raw.tmdb_payloads
             where media_type = %s and tmdb_id = %s and payload is not null and expires_at > now()
             """,
@@ -344,22 +358,21 @@ def combine(
 def store_films(connection: psycopg.Connection, batch: Sequence[FetchedFilm]) -> list[FetchedFilm]:
     """Store a batch of fetched films, failures included, in one transaction; returns what was stored.
 
-    A film that the database refuses is stored as one that failed, and the others as they are.
+    Of films that turn out to be one, that is the one of which most was read. A film that the database
+    refuses is stored as one that failed, and the others as they are.
     """
     with connection.transaction():
         try:
-            _store(connection, batch)
-            return list(batch)
+            return _store(connection, batch)
         except UNSTORABLE as error:
             if len(batch) > 1:
                 return [stored for film in batch for stored in store_films(connection, [film])]
             reason = f"No table can hold what is said of this film ({type(error).__name__}); it is left out."
-            refused = FetchedFilm(batch[0].film_id, error=PermanentError(reason), requests=batch[0].requests)
-        _store(connection, [refused])
-        return [refused]
+            refused = FetchedFilm(batch[0].film_id, error=PermanentError(reason))
+        return _store(connection, [refused])
 
 
-def _store(connection: psycopg.Connection, batch: Sequence[FetchedFilm]) -> None:
+def _store(connection: psycopg.Connection, batch: Sequence[FetchedFilm]) -> list[FetchedFilm]:
     with connection.transaction():
         films = _follow_identities(connection, batch)
         chosen = chosen_titles(connection, list(films))
@@ -391,6 +404,7 @@ def _store(connection: psycopg.Connection, batch: Sequence[FetchedFilm]) -> None
             "film",
             film_ids=[film_id for film_id, film in films.items() if film.error is None],
         )
+    return list(films.values())
 
 
 def _title_key(film: FetchedFilm) -> tuple[MediaType, int] | None:
@@ -448,13 +462,18 @@ def _follow_identities(
     rows = connection.execute("select film_id from incoming order by position").fetchall()
     moved = {before: int(after) for (before, _), (after,) in zip(read, rows, strict=True)}
     films: dict[int, FetchedFilm] = {}
-    for film in batch:
-        # Two films of the batch that turned out to be one: the first is enough.
-        films.setdefault(moved.get(film.film_id, film.film_id), film)
+    # Of two films of the batch that turned out to be one, that of which more was read.
+    for film in sorted(batch, key=_parts_count, reverse=True):
+        film_id = moved.get(film.film_id, film.film_id)
+        films.setdefault(film_id, replace(film, film_id=film_id))
     rows = connection.execute(
         "select film_id from raw.films where film_id = any(%s)", [list(films)]
     ).fetchall()
     return {film_id: films[film_id] for (film_id,) in rows}
+
+
+def _parts_count(film: FetchedFilm) -> int:
+    return (film.page is not None) + (film.title is not None and film.title.title is not None)
 
 
 def _store_payloads(connection: psycopg.Connection, titles: Sequence[FetchedTitle]) -> None:
@@ -570,7 +589,7 @@ def _store_outcomes(connection: psycopg.Connection, films: dict[int, FetchedFilm
             "film_id": film_id,
             "outcome": _outcome(film),
             "has_page": film.page is not None,
-            "has_title": film.title is not None,
+            "has_title": film.title is not None and film.title.title is not None,
             "is_unknown": film.title is not None and film.title.status == 404,
             "has_lost_title": film.has_lost_title,
             "matched_by": film.matched_by,

@@ -242,7 +242,8 @@ _MERGED_FILM = (
 def part_film(connection: psycopg.Connection, film_id: int) -> None:
     """Undo a guess: the film's slugs and uid, and what came by them, are another film's.
 
-    That is what feeds and pages told; what exports told stays. Both are to be enriched anew.
+    That is what feeds and pages told, and exports' viewings of which only they knew the film; what else
+    exports told stays. Both are to be enriched anew.
     """
     members = [user_id for (user_id,) in connection.execute("select raw.raters(%s)", [film_id])]
     row = connection.execute(
@@ -385,7 +386,7 @@ _PARTED = (
     """,
     """
     update raw.diary_entries set film_id = %(other)s
-    where film_id = %(film)s and source = any(%(sources)s)
+    where film_id = %(film)s and coalesce(film_told_by, source) = any(%(sources)s)
     """,
     """
     update raw.watchlist_entries set film_id = %(other)s

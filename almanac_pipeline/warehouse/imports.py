@@ -45,9 +45,10 @@ def is_known_member(connection: psycopg.Connection, username: str) -> bool:
 
 
 def is_imported(connection: psycopg.Connection, content_sha256: bytes, user_id: int) -> bool:
-    """Whether this content was imported for this member before."""
+    """Whether this content was imported for this member before, with every part of it."""
     row = connection.execute(
-        "select from ops.imports where content_sha256 = %s and user_id = %s", [content_sha256, user_id]
+        "select from ops.imports where content_sha256 = %s and user_id = %s and refusal is null",
+        [content_sha256, user_id],
     ).fetchone()
     return row is not None
 
@@ -104,15 +105,25 @@ def record_joining(connection: psycopg.Connection, user_id: int, joined_on: date
     )
 
 
-def record_refusal(connection: psycopg.Connection, content_sha256: bytes, run_id: int, reason: str) -> None:
-    """Remember that the content was refused and why, so that it is not tried again by itself."""
+def record_refusal(
+    connection: psycopg.Connection,
+    content_sha256: bytes,
+    run_id: int,
+    reason: str,
+    *,
+    user_id: int | None = None,
+) -> None:
+    """Remember that the content, or a part of it, was refused, so that it is not tried again by itself.
+
+    `user_id`: whose it is, if the rest of it was imported.
+    """
     connection.execute(
         """
-        insert into ops.imports (content_sha256, scrape_run_id, refusal) values (%s, %s, %s)
+        insert into ops.imports (content_sha256, user_id, scrape_run_id, refusal) values (%s, %s, %s, %s)
         on conflict (content_sha256, user_id) do update
         set scrape_run_id = excluded.scrape_run_id, refusal = excluded.refusal, imported_at = now()
         """,
-        [content_sha256, run_id, reason],
+        [content_sha256, user_id, run_id, reason],
     )
 
 

@@ -237,7 +237,7 @@ def title_key(text: str) -> tuple[MediaType, int]:
         ConfigurationError: it is none of these.
     """
     found = re.fullmatch(
-        r"(?:https?://(?:www\.)?themoviedb\.org/)?(movie|tv)[:/](\d{1,12})(?:[-/?#].*)?", text.strip()
+        r"(?:(?:https?://)?(?:www\.)?themoviedb\.org/)?(movie|tv)[:/](\d{1,12})(?:[-/?#].*)?", text.strip()
     )
     if found is None or not 0 < int(found[2]) <= MAX_NUMBER:
         raise ConfigurationError(

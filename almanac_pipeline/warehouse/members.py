@@ -345,14 +345,19 @@ def _mark_deleted(connection: psycopg.Connection, user_id: int) -> bool:
     return marked.rowcount > 0
 
 
-def unmark_deleted(connection: psycopg.Connection, user_ids: Sequence[int], since: datetime) -> None:
-    """Take back what was said of these since then: that they are gone."""
+def unmark_deleted(connection: psycopg.Connection, were: Sequence[Member], since: datetime) -> None:
+    """Take back what was said of these since then, that they are gone: who was private is so again."""
     connection.execute(
         """
-        update raw.users set status = 'active', updated_at = now()
-        where user_id = any(%s) and status = 'deleted' and updated_at >= %s
+        update raw.users set status = was, updated_at = now()
+        from unnest(%s::bigint[], %s::text[]) as before (user_id, was)
+        where users.user_id = before.user_id and status = 'deleted' and updated_at >= %s
         """,
-        [list(user_ids), since],
+        [
+            [member.user_id for member in were],
+            ["private" if member.status == "private" else "active" for member in were],
+            since,
+        ],
     )
 
 

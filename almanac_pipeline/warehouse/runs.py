@@ -12,6 +12,7 @@ import psycopg
 from psycopg.sql import SQL, Identifier
 
 from almanac_pipeline.errors import AlmanacError, ForgottenError, LayoutChangedError, LayoutDriftError
+from almanac_pipeline.tally import Tally, requests_tally
 from almanac_pipeline.warehouse.connection import connect_to
 
 ScrapeSubject = Literal["members", "ratings", "likes", "diary", "watchlist", "feed", "import"]
@@ -20,6 +21,12 @@ MemberSubject = Literal["ratings", "likes", "diary", "watchlist", "following", "
 
 # First keys of our advisory locks; the numbers are arbitrary but fixed, the second key is an id.
 RUN_LOCKS = {"scrape": 7_203_110, "enrichment": 7_203_111}
+ENRICHMENT_LOCKS: dict[EnrichmentSubject, int] = {
+    "films": 7_203_112,
+    "people": 7_203_113,
+    "histograms": 7_203_114,
+    "maintenance": 7_203_115,
+}
 MEMBER_LOCKS: dict[MemberSubject, int] = {
     "ratings": 7_203_120,
     "likes": 7_203_121,
@@ -68,6 +75,8 @@ class Run:
     postponed_count: int = 0
     error_sample: str | None = None
     """The first of what went wrong with a member or film."""
+    sent: Tally | None = None
+    """The requests of an enrichment as they are sent; what a scrape asks for it counts itself."""
 
 
 @contextmanager
@@ -86,9 +95,20 @@ def scrape_run(
 def enrichment_run(
     database_url: str, cohort_id: int | None, subject: EnrichmentSubject, dagster_run_id: str | None
 ) -> Iterator[Run]:
-    """The same for ops.enrichment_runs. Maintenance belongs to no cohort."""
-    with _run(database_url, "enrichment", cohort_id, subject, dagster_run_id) as run:
-        yield run
+    """The same for ops.enrichment_runs. Maintenance belongs to no cohort.
+
+    Waits until no other process does the same for the cohort: look only then at what is due. Counts
+    the requests that are sent while the block runs.
+    """
+    with connect_to(database_url, autocommit=True) as lock, requests_tally() as sent:
+        # Free again as soon as the process dies.
+        lock.execute("select pg_advisory_lock(%s, %s::int)", [ENRICHMENT_LOCKS[subject], cohort_id or 0])
+        with _run(database_url, "enrichment", cohort_id, subject, dagster_run_id) as run:
+            run.sent = sent
+            try:
+                yield run
+            finally:
+                run.requests_count = sent.count
 
 
 @contextmanager
@@ -100,6 +120,8 @@ def batch(connection: psycopg.Connection, run: Run, **counts: int) -> Iterator[d
     """
     with connection.transaction():
         yield counts
+        if run.sent is not None:
+            counts["requests_count"] = run.sent.count - run.requests_count
         columns = SQL(", ").join(SQL("{0} = {0} + {1}").format(Identifier(n), c) for n, c in counts.items())
         connection.execute(
             SQL("update {} set error_sample = %s, {} where {} = %s").format(

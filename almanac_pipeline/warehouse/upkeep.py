@@ -1,6 +1,6 @@
 """What films lack: the view behind the queue, and how much of a cohort is covered. Changes no film.
 
-ops.films_needing_enrichment (migration 0005) is the one definition of what is missing or too old.
+ops.films_needing_enrichment (migrations 0005, 0006) is the one definition of what is missing or too old.
 """
 
 from __future__ import annotations

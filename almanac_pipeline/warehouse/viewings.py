@@ -2,7 +2,8 @@
 
 Every merge is one transaction, writes a row only where something differs, and takes something
 away only out of a complete snapshot that is not much smaller than what is stored. What a source
-said before the moment up to which everything is known changes nothing.
+said before the moment up to which everything is known changes nothing; what it said of a viewing
+before the last change of it only fills in what nobody told.
 """
 
 from __future__ import annotations
@@ -24,8 +25,10 @@ from almanac_pipeline.warehouse.opinions import Changes
 SourceName = Literal["export", "api", "pages", "rss"]
 FilmMatch = Literal["id", "name_year", "ambiguous", "unknown"]
 Subject = Literal["diary", "watchlist", "lists"]
-# Fewer stars or hearts than these may be taken back in passing.
-MARKS_DOUBTED_COUNT = 3
+# Fewer stars, hearts, rewatches or reviews than these may be taken back in passing.
+MARKS_LOST_COUNT = 3
+# Fewer hearts, rewatches or reviews than these may be added in passing.
+MARKS_GAINED_COUNT = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,8 +86,8 @@ def merge_diary(
     film and day. `as_of` is the moment at which the source knew all this.
 
     Raises:
-        ShrunkenError: a complete diary is much smaller than the stored one, or most viewings that are
-            stored with stars (or a heart) come without them; nothing was changed.
+        ShrunkenError: a complete diary is much smaller than the stored one, or most viewings have lost
+            or gained a mark (stars, heart, rewatch, review); nothing was changed.
     """
     with connection.transaction():
         if _is_outdated(connection, user_id, "diary", as_of):
@@ -96,14 +99,15 @@ def merge_diary(
         _fill_incoming(connection, list(by_key.values()), source)
         _match_entries(connection, user_id, source, len(by_key))
         if source != "export":  # which names its columns
-            _require_stars_and_hearts(connection, shrink_guard_share)
-        changed, restored = _update_entries(connection, user_id, source)
+            _require_marks(connection, shrink_guard_share)
+        changed, restored = _update_entries(connection, user_id, source, as_of)
         removed = 0
         if complete:
             removed = connection.execute(
                 f"""
-                update raw.diary_entries as stored set removed_at = now(), updated_at = now()
-                where user_id = %(user)s and removed_at is null and {_WAS_KNOWN}
+                update raw.diary_entries as stored
+                set removed_at = now(), updated_at = now(), told_as_of = %(as_of)s, told_by = %(source)s
+                where user_id = %(user)s and removed_at is null and {_IS_NEWER}
                   -- A review without a day is in no diary: only who told of it can miss it.
                   and (watched_on is not null or source = %(source)s)
                   and not exists (
@@ -113,7 +117,7 @@ def merge_diary(
                 {"user": user_id, "as_of": as_of, "source": source},
             ).rowcount
             _mark_read(connection, user_id, "diary", source, as_of)
-        added = _insert_entries(connection, user_id, source)
+        added = _insert_entries(connection, user_id, source, as_of)
     return Changes(added=added, changed=changed, removed=removed, restored=restored)
 
 
@@ -379,6 +383,12 @@ def _compare(
 # What another source saw only after the snapshot was made cannot be missing from it. Rows of
 # exports are as old as what is known by them, whenever they were imported.
 _WAS_KNOWN = "(stored.source = 'export' or stored.first_seen_at <= %(as_of)s)"
+# Of a viewing its own moment is known, unless it was stored before these were kept.
+_IS_NEWER = """coalesce(
+    (%(as_of)s::timestamptz, raw.source_rank(%(source)s))
+        >= (stored.told_as_of, raw.source_rank(stored.told_by)),
+    true
+)"""
 
 
 def _id(pair: tuple[int, WatchlistEntry]) -> int:
@@ -404,25 +414,37 @@ def _require_not_shrunken(
         )
 
 
-def _require_stars_and_hearts(connection: psycopg.Connection, share: float) -> None:
-    """Stars whose markup has changed look like viewings without a rating: no total tells them apart."""
+def _require_marks(connection: psycopg.Connection, share: float) -> None:
+    """A mark whose markup has changed looks like one that nobody, or everybody, has: no total tells."""
     row = connection.execute(
         """
-        select count(stored.rating), count(stored.rating) filter (where item.rating is not null),
-               count(*) filter (where stored.liked),
-               count(*) filter (where stored.liked and item.liked is distinct from false)
+        select described, count(*), count(*) filter (where is_kept)
         from incoming_entries as item join raw.diary_entries as stored using (diary_entry_id)
-        where stored.removed_at is null
-        """
+        cross join lateral (
+            values ('with a rating', %(lost)s, stored.rating is not null, item.rating is not null),
+                   ('with a like', %(lost)s, stored.liked, item.liked is distinct from false),
+                   ('as a rewatch', %(lost)s, stored.rewatch, item.rewatch),
+                   ('with a review', %(lost)s, stored.has_review, item.has_review is distinct from false),
+                   ('without a like', %(gained)s, not stored.liked, item.liked is distinct from true),
+                   ('as no rewatch', %(gained)s, not stored.rewatch, not item.rewatch),
+                   -- An export without reviews.csv did not say that there are none.
+                   ('without a review', %(gained)s, not stored.has_review and stored.source <> 'export',
+                    item.has_review is distinct from true)
+        ) as mark (described, doubted_count, is_stored, is_kept)
+        where stored.removed_at is null and item.is_certain and is_stored
+        group by described, doubted_count
+        having count(*) filter (where is_kept) < %(share)s * count(*)
+           and count(*) filter (where not is_kept) >= doubted_count
+        limit 1
+        """,
+        {"share": share, "lost": MARKS_LOST_COUNT, "gained": MARKS_GAINED_COUNT},
     ).fetchone()
-    assert row is not None
-    for mark, stored, shown in (("a rating", *row[:2]), ("a like", *row[2:])):
-        if shown < share * stored and stored - shown >= MARKS_DOUBTED_COUNT:
-            raise ShrunkenError(
-                f"Of {stored:,} viewings that are stored with {mark}, {shown:,} still have it: nothing was "
-                "changed. If that is right, run once with a lower ALMANAC_SHRINK_GUARD_SHARE.",
-                subject="diary",
-            )
+    if row is not None:
+        raise ShrunkenError(
+            "Of {1:,} viewings that are stored {0}, {2:,} are still shown so: nothing was changed. "
+            "If that is right, run once with a lower ALMANAC_SHRINK_GUARD_SHARE.".format(*row),
+            subject="diary",
+        )
 
 
 def _is_outdated(connection: psycopg.Connection, user_id: int, subject: Subject, as_of: datetime) -> bool:
@@ -462,7 +484,8 @@ def _fill_incoming(connection: psycopg.Connection, entries: Sequence[DiaryEntry]
             liked boolean,
             rewatch boolean not null,
             has_review boolean,
-            diary_entry_id bigint
+            diary_entry_id bigint,
+            is_certain boolean not null default true
         ) on commit delete rows
         """
     )
@@ -483,22 +506,29 @@ def _fill_incoming(connection: psycopg.Connection, entries: Sequence[DiaryEntry]
 
 
 # By what two entries of different sources are one viewing: the film, or where one of them does not
-# know it, title and year; and the day. Of several on one day those with the same rating, else the nth
-# is the nth.
-_SAME_VIEWING = (
-    ("film_id, rating", "item.film_id is not null"),
-    ("film_id", "item.film_id is not null"),
-    ("lower(film_title), film_year", "(item.film_id is null or stored.film_id is null)"),
+# know it, title and year; and the day. Of several on one day those with the same rating and rewatch,
+# else the same rating, else the nth is the nth.
+_SAME_VIEWING = tuple(
+    (identity + marks, condition)
+    for identity, condition in (
+        ("film_id", "item.film_id is not null"),
+        ("lower(film_title), film_year", "(item.film_id is null or stored.film_id is null)"),
+    )
+    for marks in (", rating, rewatch", ", rating", "")
 )
 
 
 def _match_entries(connection: psycopg.Connection, user_id: int, source: SourceName, count: int) -> None:
-    """Note which stored row each of the `count` incoming entries is.
+    """Note which stored row each of the `count` incoming entries is, and whether that is certain.
 
-    Removed rows come last: a viewing whose day was corrected is the row that another source has told
-    of since, and not this source's own of the earlier day.
+    It is not where only the place on the day decides: such a row is the entry's, but stays as it is.
+    Removed rows come last, and only certain ones: a viewing whose day was corrected is the row that
+    another source has told of since, and not this source's own of the earlier day.
     """
-    for removed, unmatched in (("null", ""), ("not null", "and item.diary_entry_id is null")):
+    for removed, unmatched, wanted in (
+        ("null", "", ""),
+        ("not null", "and item.diary_entry_id is null", "and item.n = 1 and stored.n = 1"),
+    ):
         count -= connection.execute(
             f"""
             update incoming_entries as item set diary_entry_id = stored.diary_entry_id
@@ -510,20 +540,29 @@ def _match_entries(connection: psycopg.Connection, user_id: int, source: SourceN
         ).rowcount
         if count > 0:  # else the planner takes it that nearly all are matched, and loops over the rest
             connection.execute("analyze incoming_entries")
-        for identity, condition in _SAME_VIEWING:
+        others = connection.execute(
+            f"""
+            select from raw.diary_entries
+            where user_id = %s and source <> %s and watched_on is not null and removed_at is {removed} limit 1
+            """,
+            [user_id, source],
+        ).rowcount
+        for identity, condition in _SAME_VIEWING if others else ():
             if count == 0:
                 return
             count -= connection.execute(
                 f"""
                 with item as (
                     select position, film_id, (row({identity}, watched_on))::text as viewing,
-                           row_number() over (partition by {identity}, watched_on order by position) as nth
+                           row_number() over (partition by {identity}, watched_on order by position) as nth,
+                           count(*) over (partition by {identity}, watched_on) as n
                     from incoming_entries where diary_entry_id is null and watched_on is not null
                 ), stored as (
                     select diary_entry_id, film_id, (row({identity}, watched_on))::text as viewing,
                            row_number() over (
                                partition by {identity}, watched_on order by diary_entry_id
-                           ) as nth
+                           ) as nth,
+                           count(*) over (partition by {identity}, watched_on) as n
                     from raw.diary_entries as entry
                     where user_id = %s and source <> %s and watched_on is not null
                       and removed_at is {removed}
@@ -532,45 +571,63 @@ def _match_entries(connection: psycopg.Connection, user_id: int, source: SourceN
                           where known.diary_entry_id = entry.diary_entry_id
                       )
                 )
-                update incoming_entries as target set diary_entry_id = stored.diary_entry_id
+                update incoming_entries as target
+                set diary_entry_id = stored.diary_entry_id, is_certain = item.n = 1 and stored.n = 1
                 from item
-                join stored on item.viewing = stored.viewing and item.nth = stored.nth and {condition}
+                join stored on item.viewing = stored.viewing and item.nth = stored.nth
+                    and {condition} {wanted}
                 where target.position = item.position
                 """,
                 [user_id, source],
             ).rowcount
 
 
-def _update_entries(connection: psycopg.Connection, user_id: int, source: SourceName) -> tuple[int, int]:
+def _update_entries(
+    connection: psycopg.Connection, user_id: int, source: SourceName, as_of: datetime
+) -> tuple[int, int]:
     """Bring the stored rows up to date; how many changed, and how many came back."""
     row = connection.execute(
-        """
+        f"""
         with said as (
-            select stored.diary_entry_id,
+            select stored.diary_entry_id, is_newer,
                    case when stays then stored.film_id else item.film_id end as film_id,
                    case when stays then stored.film_match else item.film_match end as film_match,
                    item.film_title, item.film_year,
-                   coalesce(item.watched_on, stored.watched_on) as watched_on,
-                   coalesce(item.logged_on, stored.logged_on) as logged_on,
-                   item.rating, coalesce(item.liked, stored.liked) as liked, item.rewatch,
-                   coalesce(item.has_review, stored.has_review) as has_review
+                   case when is_newer then coalesce(item.watched_on, stored.watched_on)
+                        else coalesce(stored.watched_on, item.watched_on) end as watched_on,
+                   -- Sources differ in whose midnight ends a day: the row's own decides.
+                   case when is_newer and stored.source = %(source)s
+                        then coalesce(item.logged_on, stored.logged_on)
+                        else coalesce(stored.logged_on, item.logged_on) end as logged_on,
+                   -- No stars are an answer, too.
+                   case when is_newer then item.rating else stored.rating end as rating,
+                   case when is_newer then coalesce(item.liked, stored.liked)
+                        else coalesce(stored.liked, item.liked) end as liked,
+                   case when is_newer then item.rewatch else stored.rewatch end as rewatch,
+                   case when is_newer then coalesce(item.has_review, stored.has_review)
+                        else stored.has_review end as has_review
             from incoming_entries as item
             join raw.diary_entries as stored using (diary_entry_id)
             cross join lateral (
-                -- A film that this source cannot tell stays; so does one that another source, or this
-                -- one better than now, has named by its id.
-                select stored.film_id is not null and (
-                    item.film_id is null
-                    or stored.film_match = 'id' and (stored.source <> %s or item.film_match <> 'id')
-                ) as stays
-            ) as film
-            where stored.user_id = %s
+                select {_IS_NEWER} as is_newer,
+                       -- A film that this source cannot tell stays; so does one that was named by its id
+                       -- where this source has found one by its name.
+                       stored.film_id is not null and (
+                           item.film_id is null or stored.film_match = 'id' and item.film_match <> 'id'
+                       ) as stays
+            ) as news
+            where stored.user_id = %(user)s and item.is_certain
+              and (is_newer or stored.removed_at is null)
         ), written as (
             update raw.diary_entries as stored
-            set film_id = said.film_id, film_match = said.film_match, film_title = said.film_title,
+            set film_told_by = case when said.film_id is not distinct from stored.film_id
+                                    then stored.film_told_by else nullif(%(source)s, stored.source) end,
+                film_id = said.film_id, film_match = said.film_match, film_title = said.film_title,
                 film_year = said.film_year, watched_on = said.watched_on, logged_on = said.logged_on,
                 rating = said.rating, liked = said.liked, rewatch = said.rewatch,
-                has_review = said.has_review, updated_at = now(), removed_at = null
+                has_review = said.has_review, updated_at = now(), removed_at = null,
+                told_as_of = case when is_newer then %(as_of)s else stored.told_as_of end,
+                told_by = case when is_newer then %(source)s else stored.told_by end
             from said
             where stored.diary_entry_id = said.diary_entry_id
               and (stored.removed_at is not null
@@ -585,21 +642,21 @@ def _update_entries(connection: psycopg.Connection, user_id: int, source: Source
                count(*) filter (where before.removed_at is not null)
         from written join raw.diary_entries as before using (diary_entry_id)
         """,
-        [source, user_id],
+        {"user": user_id, "source": source, "as_of": as_of},
     ).fetchone()
     assert row is not None
     return int(row[0]), int(row[1])
 
 
-def _insert_entries(connection: psycopg.Connection, user_id: int, source: SourceName) -> int:
+def _insert_entries(connection: psycopg.Connection, user_id: int, source: SourceName, as_of: datetime) -> int:
     return connection.execute(
         """
         insert into raw.diary_entries
             (user_id, film_id, film_match, source, source_key, film_title, film_year, watched_on, logged_on,
-             rating, liked, rewatch, has_review)
-        select %s, film_id, film_match, %s, source_key, film_title, film_year, watched_on, logged_on,
-               rating, liked, rewatch, coalesce(has_review, false)
+             rating, liked, rewatch, has_review, told_as_of, told_by)
+        select %(user)s, film_id, film_match, %(source)s, source_key, film_title, film_year, watched_on,
+               logged_on, rating, liked, rewatch, coalesce(has_review, false), %(as_of)s, %(source)s
         from incoming_entries where diary_entry_id is null order by position
         """,
-        [user_id, source],
+        {"user": user_id, "source": source, "as_of": as_of},
     ).rowcount

@@ -49,6 +49,20 @@ def test_what_waits_is_listed_with_the_best_candidates(almanac: Almanac, waiting
     assert "and 1 more: --limit 2" in almanac("films", "match", "list", "-n", "1").out
 
 
+def test_a_film_whose_title_is_gone_says_so_and_when_it_is_asked_again(
+    almanac: Almanac, waiting: int, empty: str
+) -> None:
+    with psycopg.connect(empty) as connection:
+        connection.execute("update raw.films set tmdb_media_type = 'movie', tmdb_id = 9 where lid = 'L2'")
+        connection.execute(
+            "insert into raw.tmdb_payloads (media_type, tmdb_id, status, expires_at)"
+            " values ('movie', 9, 404, now() + interval '1 day')"
+        )
+    assert "movie:9 is gone" in almanac("films", "match", "list").out
+    shown = almanac("films", "match", "show", "L2").out
+    assert "TMDB has no title of this number; asked again after " in shown
+
+
 def test_a_film_is_shown_with_every_candidate_and_why(almanac: Almanac, waiting: int) -> None:
     out = almanac("films", "match", "show", "black-rain").out
     assert f"Black [Rain] (1989)  number {waiting}, black-rain, film:1, lid:L1" in out

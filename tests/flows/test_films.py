@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -24,6 +25,7 @@ from almanac_pipeline.flows.histograms import HistogramsReport, refresh_histogra
 from almanac_pipeline.flows.ratings import sync_ratings
 from almanac_pipeline.settings import Settings
 from almanac_pipeline.sources.records import FilmPage, MediaType, PersonLink
+from almanac_pipeline.tally import count_request
 from almanac_pipeline.tmdb.client import TmdbAnswer
 from almanac_pipeline.tmdb.titles import TmdbCountry, TmdbTitle
 from almanac_pipeline.warehouse import matches
@@ -41,9 +43,16 @@ class Tmdb:
     calls: Counter[tuple[str, int]] = field(default_factory=Counter)
     etags: list[str | None] = field(default_factory=list)
     error: Exception | None = None
+    is_silent: bool = False
+    """Nothing is sent: the client knows beforehand what would come of it."""
+
+    def _called(self, kind: str, number: int) -> None:
+        self.calls[kind, number] += 1
+        if not self.is_silent:
+            count_request()
 
     def fetch_title(self, media_type: MediaType, tmdb_id: int, *, etag: str | None = None) -> TmdbAnswer:
-        self.calls[media_type, tmdb_id] += 1
+        self._called(media_type, tmdb_id)
         self.etags.append(etag)
         if self.error is not None:
             raise self.error
@@ -55,7 +64,7 @@ class Tmdb:
         return TmdbAnswer(200, payload, f'"{tmdb_id}"', self.max_age_seconds)
 
     def search(self, media_type: MediaType, text: str, year: int | None) -> str:
-        self.calls[f"search {media_type}", year or 0] += 1
+        self._called(f"search {media_type}", year or 0)
         if self.error is not None:
             raise self.error
         name = "title" if media_type == "movie" else "name"
@@ -68,7 +77,7 @@ class Tmdb:
         return json.dumps({"results": found, "total_results": len(found)})
 
     def find(self, imdb_id: str) -> str:
-        self.calls["find", int(imdb_id[2:])] += 1
+        self._called("find", int(imdb_id[2:]))
         found = [
             document
             for (kind, _), document in self.titles.items()
@@ -77,7 +86,7 @@ class Tmdb:
         return json.dumps({"movie_results": found, "tv_results": []})
 
     def further_titles(self, media_type: MediaType, tmdb_id: int) -> str:
-        self.calls[f"further titles of a {media_type}", tmdb_id] += 1
+        self._called(f"further titles of a {media_type}", tmdb_id)
         return json.dumps({"titles": []})
 
 
@@ -385,6 +394,31 @@ def test_the_preview_and_the_sources_survive_an_empty_run(enrich: Enrich) -> Non
     assert enrich().preview == ()
 
 
+def test_a_second_enrichment_of_a_cohort_waits_for_the_first_and_asks_nothing(
+    enrich: Enrich, world: World, database_url: str, settings: Settings, tmdb: Tmdb, rated: str
+) -> None:
+    def begin(kind: str, key: str, page: int) -> None:
+        world.on_call = lambda kind, key, page: None
+        second.append(executor.submit(enrich_films, database_url, settings, world, tmdb, rated))
+
+    second: list[Future[FilmsReport]] = []
+    world.on_call = begin
+    with ThreadPoolExecutor(1) as executor:
+        assert (enrich().due_count, second[0].result().due_count) == (9, 0)
+    assert (world.total_calls(), tmdb.calls.total()) == (9, 9)
+
+
+def test_requests_are_those_that_were_sent_and_none_that_a_pause_kept_back(
+    enrich: Enrich, world: World, tmdb: Tmdb, query: Query
+) -> None:
+    tmdb.error = LongPauseError("Later.", pause_seconds=3000)
+    tmdb.is_silent = True
+    world.on_call = lambda kind, key, page: count_request() if key == "film-1" else None  # a second attempt
+    report = enrich()
+    assert (report.postponed_count, report.requests_count) == (9, 10)
+    assert query("select requests_count from ops.enrichment_runs") == [{"requests_count": 10}]
+
+
 # -- which title it is ------------------------------------------------------------------------
 
 
@@ -415,9 +449,9 @@ def film_due(**changes: Any) -> DueFilm:
 
 
 def test_who_says_which_title_it_is_is_believed_in_one_order() -> None:
-    titles = {
+    titles: dict[tuple[MediaType, int], dict[str, Any]] = {
         ("movie", 5): title(5, external_ids={"imdb_id": "tt0000001"}),
-        ("movie", 6): title(6, title="Film 1", release_date="1951-05-01", vote_count=90),
+        ("movie", 6): title(6, title="Film 1", release_date="1951-05-01", vote_count=900),
     }
     linked = film_page(film(1))
     attributes = replace(linked, is_tmdb_linked=False)
@@ -439,9 +473,9 @@ def test_who_says_which_title_it_is_is_believed_in_one_order() -> None:
         ("an IMDb id that TMDB does not know", {"imdb_id": "tt0000009"}, None, ("movie", 6), 2),
     ]
     for name, known, page, expected, requests in cases:
-        asking = Asking(Tmdb(titles))
-        assert discover(film_due(**known), page, asking).key == expected, name
-        assert asking.requests_count == requests, name
+        tmdb = Tmdb(titles)
+        assert discover(film_due(**known), page, Asking(tmdb)).key == expected, name
+        assert tmdb.calls.total() == requests, name
 
 
 def test_an_imdb_id_of_a_series_finds_the_series_and_one_of_two_films_decides_nothing() -> None:
@@ -484,7 +518,7 @@ def test_films_that_only_an_export_has_named_are_found_without_any_page(
         connection.execute("update raw.films set slug = null")
     for number in range(1, 10):
         tmdb.titles["movie", 1000 + number] |= {
-            "title": f"Film {number}", "release_date": f"{1950 + number}-06-01", "vote_count": 100
+            "title": f"Film {number}", "release_date": f"{1950 + number}-06-01", "vote_count": 900
         }  # fmt: skip
     report = enrich()
     assert (report.due_count, report.fetched_count, report.tmdb_count) == (9, 9, 9)
@@ -634,6 +668,56 @@ def test_what_a_search_found_and_tmdb_has_dropped_is_searched_for_again(
     assert query("select overview from raw.films where slug = 'film-2'") == [{"overview": "Things happen."}]
 
 
+def test_films_whose_title_tmdb_has_joined_with_another_follow_their_page_or_are_searched_for(
+    enrich: Enrich, tmdb: Tmdb, world: World, query: Query, database_url: str
+) -> None:
+    def a_day_later() -> FilmsReport:
+        with psycopg.connect(database_url) as connection:
+            connection.execute("update ops.film_metadata_sync set next_attempt_at = now()")
+        return enrich()
+
+    enrich()
+    for number in range(1, 7):
+        del tmdb.titles["movie", 1000 + number]
+    with psycopg.connect(database_url) as connection:
+        connection.execute("update raw.tmdb_payloads set fresh_until = now()")
+        connection.execute("update ops.film_metadata_sync set tmdb_fetched_at = now() - interval '151 days'")
+    assert (enrich().not_found_count, enrich().due_count) == (6, 0)
+    # All others are complete, and that none of these six is there is no failure.
+    assert (a_day_later().not_found_count, world.total_calls()) == (6, 6)
+    assert match_of(query, "film-1") == ("not_found", "movie", 1001, "page")
+    assert one(query, FILM_1)["overview"] == "Things happen."
+    # Film 1's page names the title that is left, film 2 is found by its name.
+    world.film_pages["film-1"] = replace(world.film_pages["film-1"], tmdb_id=70)
+    tmdb.titles["movie", 70] = title(70, overview="As one.")
+    tmdb.titles["movie", 71] = title(71, title="Film 2", release_date="1952-01-02", vote_count=900)
+    assert a_day_later().not_found_count == 4
+    assert match_of(query, "film-1") == ("fetched", "movie", 70, "page")
+    assert one(query, FILM_1)["overview"] == "As one."
+    assert match_of(query, "film-2") == ("fetched", "movie", 71, "search")
+    # A feed that still names the title that is gone changes nothing.
+    with psycopg.connect(database_url) as connection:
+        assert learn_tmdb_ids(connection, {"film-2": ("movie", 1002)}) == 0
+
+
+def test_that_the_pages_of_all_films_are_gone_at_once_is_not_believed_but_once(
+    enrich: Enrich, world: World, database_url: str
+) -> None:
+    def a_month_later() -> FilmsReport:
+        with psycopg.connect(database_url) as connection:
+            connection.execute(
+                "update ops.film_metadata_sync set page_fetched_at = null, next_attempt_at = now()"
+            )
+            connection.execute("update ops.film_metadata_sync set page_fetched_at = now() where film_id = 1")
+        return enrich()
+
+    enrich()
+    world.film_pages.clear()
+    with pytest.raises(PermanentError, match="all 8 films whose pages"):
+        a_month_later()
+    assert a_month_later().not_found_count == 8
+
+
 def test_that_tmdb_has_dropped_every_title_is_not_believed(
     enrich: Enrich, tmdb: Tmdb, query: Query, database_url: str
 ) -> None:
@@ -642,7 +726,7 @@ def test_that_tmdb_has_dropped_every_title_is_not_believed(
         connection.execute("update ops.film_metadata_sync set tmdb_fetched_at = null")
         connection.execute("update raw.tmdb_payloads set fresh_until = now()")
     known, tmdb.titles = tmdb.titles, {}
-    with pytest.raises(PermanentError, match="None of the 9 films"):
+    with pytest.raises(PermanentError, match="all 9 titles"):
         enrich()
     assert query("select count(*) as n from raw.tmdb_payloads where payload is not null") == [{"n": 9}]
     tmdb.titles = known

@@ -447,6 +447,19 @@ def test_a_forgotten_member_is_refused_and_leaves_no_trace(
     assert query("select 1 from raw.users") == query("select 1 from raw.ratings") == []
 
 
+def test_of_a_forgotten_member_no_hash_of_an_export_is_left_of_which_a_part_was_left_out(
+    import_files: Import, database_url: str, query: Query
+) -> None:
+    from almanac_pipeline.warehouse.forgetting import forget
+
+    import_files(large_export())
+    assert import_files(large_export(**{"watchlist.csv": exports.films(30)}), renamed("ada", 30)).doubts
+    assert len(query("select 1 from ops.imports")) == 2
+    with psycopg.connect(database_url, autocommit=True) as connection:
+        forget(connection, "ada")
+    assert query("select 1 from ops.imports") == []
+
+
 PRIVATE = [
     "quell", "adelheid", "@", "grauburg", "two\nlines", "secret", "diary-tag", "a thought", "she/",
 ]  # fmt: skip
@@ -561,6 +574,23 @@ def test_members_imported_at_the_same_time_all_join_the_new_cohort(
     assert query("select count(*)::int as n, count(distinct lid)::int as films from raw.films") == [
         {"n": 11, "films": 11}
     ]
+
+
+def test_imports_of_one_new_member_at_once_that_are_all_refused_say_why_and_leave_nobody(
+    database_url: str, settings: Settings, tmp_path: Path, connection: psycopg.Connection, query: Query
+) -> None:
+    create_cohort(connection, "circle", "The circle", {"kind": "following", "seed": "seed"})
+    connection.commit()
+    file = tmp_path / exports.FILE_NAME
+    file.write_bytes(exports.pack(exports.whole_export()))
+
+    def run(_: int) -> str:
+        return import_exports(database_url, settings, [file], cohort_slug="circle").files[0].error
+
+    with ThreadPoolExecutor(max_workers=5) as threads:
+        [error] = set(threads.map(run, range(5)))
+    assert error.startswith("The members of circle are not found by names")
+    assert query("select username from raw.users where username = 'ada'") == []
 
 
 def test_a_slug_that_cannot_be_one_stops_everything_at_once(import_files: Import, query: Query) -> None:

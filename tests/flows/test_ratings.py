@@ -336,12 +336,18 @@ def test_that_most_members_are_gone_at_once_is_not_believed(
     sync_ratings(database_url, settings, world, "six")
     for name in names[:5]:
         world.people.pop(name)
+    with psycopg.connect(database_url) as connection:
+        connection.execute(
+            "update raw.users set status = 'private', updated_at = now() - interval '25 hours'"
+            " where username = 'm1'"
+        )
     with pytest.raises(LayoutDriftError, match=r"of [4-6] members do not exist"):
         sync_ratings(database_url, settings, world, "six")
-    assert query("select distinct status from raw.users") == [{"status": "active"}]
+    statuses = query("select status from raw.users order by username")
+    assert [row["status"] for row in statuses] == ["active", "private", *["active"] * 4]
     assert query("select kind from ops.alerts where resolved_at is null") == [{"kind": "layout"}]
     believing = settings.model_copy(update={"shrink_guard_share": 0.0})
-    assert sync_ratings(database_url, believing, world, "six").failures_count == 5
+    assert sync_ratings(database_url, believing, world, "six", full=True).failures_count == 5
     assert query("select count(*) as n from raw.users where status = 'deleted'") == [{"n": 5}]
 
 

@@ -23,6 +23,7 @@ from almanac_pipeline.sources.records import (
     PersonSummary,
     ProfilePage,
 )
+from almanac_pipeline.tally import count_request
 
 PageKind = Literal["following", "followers", "members", "fans"]
 GridPageKind = Literal["rated", "rated_by_date", "likes", "likes_unrated", "watchlist", "list"]
@@ -99,6 +100,7 @@ class World:
     def _called(self, kind: str, key: str, page: int = 1) -> None:
         with self._lock:
             self.calls[kind, key] += 1
+        count_request()
         self.on_call(kind, key, page)
 
     def _find(self, username: str) -> Person:

@@ -120,7 +120,7 @@ def test_undated_films_are_ordinary_where_films_are_announced(kind: str) -> None
 
 
 def test_lost_places_for_opinions_are_noticed() -> None:
-    with pytest.raises(LayoutDriftError, match="place for rating and like on 0 of 72"):
+    with pytest.raises(LayoutDriftError, match="place for every mark on 0 of 72"):
         Canary().check(replace(grid(*films(72)), marked_count=0), b"")
 
 

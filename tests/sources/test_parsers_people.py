@@ -126,6 +126,13 @@ def test_a_profile_gives_favourites_only_from_their_own_section() -> None:
     assert (profile.films_count, profile.following_count, profile.followers_count) == (1367, 44, 50479)
 
 
+def test_a_favourite_whose_poster_names_no_film_does_not_vanish() -> None:
+    named = griditem(poster("Salt (2001)", "salt", 7, "q7Z"))
+    nameless = named.replace("data-item-slug", "data-x").replace("data-item-link", "data-y")
+    with pytest.raises(LayoutChangedError, match="does not name its film"):
+        parse_profile(profile_page(named + nameless))
+
+
 def test_a_profile_without_favourites_has_none() -> None:
     assert parse_profile(profile_page("")).favorites == ()
 
@@ -189,6 +196,32 @@ def test_a_diary_row_of_2023_and_an_undated_unrated_film_are_read() -> None:
         False,
         True,
     )
+
+
+MARK_CELLS = {
+    "rating": '<td class="col-rating"><span class="rating rated-7"></span></td>',
+    "like": '<td class="col-like"></td>',
+    "rewatch": '<td class="col-rewatch icon-status-off"><span class="has-icon icon-rewatch"></span></td>',
+    "review": '<td class="col-review"><a class="has-icon icon-review" href="/ada_l/film/salt/"></a></td>',
+}
+
+
+def marked_diary(**changed: str) -> bytes:
+    film = f'<td class="col-production">{poster("Salt (2001)", "salt", 7, "q")}</td>'
+    return diary_page(diary_row(film + "".join((MARK_CELLS | changed).values())))
+
+
+@pytest.mark.parametrize("mark", MARK_CELLS)
+def test_a_diary_row_that_lacks_the_cell_of_any_mark_is_not_counted_as_marked(mark: str) -> None:
+    assert parse_diary(marked_diary()).marked_count == 1
+    without = MARK_CELLS[mark].replace(f"col-{mark}", "col-else")
+    assert parse_diary(marked_diary(**{mark: without})).marked_count == 0
+
+
+@pytest.mark.parametrize("mark", ["rewatch", "review"])
+def test_a_diary_cell_with_neither_an_icon_nor_one_switched_off_is_a_changed_layout(mark: str) -> None:
+    with pytest.raises(LayoutChangedError, match="neither yes nor no"):
+        parse_diary(marked_diary(**{mark: f'<td class="col-{mark}"></td>'}))
 
 
 def test_the_owners_own_view_has_the_rating_in_a_slider() -> None:

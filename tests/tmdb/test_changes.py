@@ -62,13 +62,15 @@ def test_a_day_with_more_pages_than_tmdb_gives_cannot_be_told() -> None:
 
 
 def test_the_ids_are_read_whatever_else_stands_there() -> None:
-    payload = json.dumps(
-        {"results": [{"id": 5, "adult": None}, {"id": None}, 7], "total_pages": 2, "page": 1}
-    )
+    odd: list[object] = [{"id": None}, {"id": True}, {"id": 2**63}, {"id": 10**30}, {"id": -1}, 7]
+    payload = json.dumps({"results": [{"id": 5, "adult": None}, *odd], "total_pages": 2, "page": 1})
     assert parse_changes(payload) == ChangesPage((5,), 2)
 
 
-@pytest.mark.parametrize("payload", ["<html>", "[]", '{"results": []}', '{"total_pages": 1}'])
+@pytest.mark.parametrize(
+    "payload",
+    ["<html>", "[]", '{"results": []}', '{"total_pages": 1}', '{"results": [], "total_pages": true}'],
+)
 def test_what_is_no_list_of_changes_is_not_an_empty_one(payload: str) -> None:
     with pytest.raises(LayoutChangedError):
         parse_changes(payload)

@@ -10,6 +10,7 @@ from almanac_pipeline.sources.records import MediaType
 from almanac_pipeline.tmdb.matching import (
     FEW_VOTES,
     MAX_CANDIDATES,
+    MOST_SERIES_VOTES,
     Match,
     Question,
     Wanted,
@@ -86,6 +87,10 @@ def score(wanted: str, found: str, *, original: str | None = None) -> float:
         ("千と千尋の神隠し", "千と千尋の神隠し"),
         ("がく", "か\u3099く"),
         ("…", "..."),
+        ("10.000 BC", "10,000 BC"),
+        ("10000 BC", "10 000 BC"),
+        ("9.99", "9,99"),
+        ("-1", "Minus 1"),
     ],
 )
 def test_case_accents_punctuation_and_the_place_of_the_article_make_no_difference(
@@ -101,6 +106,7 @@ def test_case_accents_punctuation_and_the_place_of_the_article_make_no_differenc
         ("Rocky 2", "Rocky II"),
         ("Twelve Monkeys", "12 Monkeys"),
         ("Kill Bill: Vol. 1", "Kill Bill Volume One"),
+        ("Kill Bill: Vol.2", "Kill Bill: Volume 2"),
         ("Spiderman", "Spider-Man"),
         ("Mister Nobody", "Mr. Nobody"),
     ],
@@ -115,8 +121,13 @@ def test_articles_numerals_and_short_forms_cost_a_little(wanted: str, found: str
         ("Postman, The (Postino, Il)", "The Postman", 0.99),
         ("Postman, The (Postino, Il)", "Il postino", 0.86),
         ("Seven (a.k.a. Se7en)", "Se7en", 0.97),
-        ("Birdman", "Birdman (or the Unexpected Virtue of Ignorance)", 0.99),
-        ("Fast Five (Fast and the Furious 5, The)", "Fast Five", 0.99),
+        ("Cell 211 (Celda 211)", "Cell 211", 0.99),
+        ("Cell 211 (a.k.a. Prisoner 3)", "Cell 211", 0.99),
+        # What stands in brackets there, and what a number or a remark of ours names, needs another sign.
+        ("Birdman", "Birdman (or the Unexpected Virtue of Ignorance)", 0.86),
+        ("Gantz (II)", "Gantz", 0.86),
+        ("Titanic (Making Of)", "Titanic", 0.86),
+        ("3 Women (Three Women)", "3 Women", 0.99),
     ],
 )
 def test_parts_in_brackets_are_other_names(wanted: str, found: str, expected: float) -> None:
@@ -152,6 +163,16 @@ def test_a_name_in_brackets_needs_another_sign_such_as_an_alternative_title() ->
     assert match(Wanted("Aliens (Special Edition)", 2000), remark).taken is None
     name = Shelf(title("Il postino"), further=("The Postman",))
     assert match(Wanted("Postman, The (Postino, Il)", 2000), name).taken is not None
+
+
+def test_a_bracket_that_may_be_a_numbering_is_believed_if_the_film_bears_both_names() -> None:
+    wanted = Wanted("Road Warrior, The (Mad Max 2)", 2000)
+    both = match(wanted, Shelf(title("Mad Max 2"), further=("The Road Warrior",)))
+    assert both.taken is not None
+    assert both.taken.reasons == ("both names of the title", "same year")
+    one = match(wanted, Shelf(title("The Road Warrior")))
+    assert one.taken is None
+    assert [candidate.score for candidate in one.candidates] == [0.86]
 
 
 def test_a_year_off_by_one_is_taken_and_one_off_by_two_is_not() -> None:
@@ -204,10 +225,23 @@ def test_a_film_is_taken_beside_a_series_of_its_name_unless_hardly_anybody_knows
 
     assert not taken(30, 6000)
     assert taken(30, 600)
+    assert not taken(60, 7000)
+    assert not taken(240, MOST_SERIES_VOTES)
+    assert taken(250, MOST_SERIES_VOTES)
     assert taken(8000, 9000)
     assert taken(30, 6000, series_year=1990)
     assert taken_of(Wanted("Dawn", None), title("Dawn"), title("Dawn", media_type="tv")) is not None
     assert taken_of(Wanted("Dawn", None), title("Dawn"), title("Dawn", votes=90_000, media_type="tv")) is None
+
+
+def test_a_series_of_the_very_year_is_in_the_way_of_a_well_known_film_of_the_next() -> None:
+    def taken(film_votes: int, series_votes: int) -> bool:
+        film = title("Chernobyl", 2020, 1, votes=film_votes)
+        series = title("Chernobyl", 2019, 87_108, votes=series_votes, media_type="tv")
+        return match(Wanted("Chernobyl", 2019), Shelf(film, series)).taken is not None
+
+    assert not taken(3000, 20_000)
+    assert taken(20_000, 3000)
 
 
 def test_a_film_of_the_very_title_is_taken_before_one_with_an_article() -> None:
@@ -229,14 +263,19 @@ def test_an_undated_entry_of_a_dated_film_is_offered_only() -> None:
     assert match(Wanted("Dawn", None), Shelf(title("Dawn", None))).taken is not None
 
 
-def test_a_well_known_film_costs_one_question_and_an_obscure_one_a_look_at_series() -> None:
-    known = Shelf(title("Dawn", votes=FEW_VOTES))
+def test_a_well_known_film_of_the_very_year_costs_one_question_and_others_a_look_at_series() -> None:
+    known = Shelf(title("Dawn", votes=250))
     assert match(Wanted("Dawn", 2000), known).questions_count == 1
     # Of all years: a better known namesake of the next year is seen, too.
     assert known.asked == [Question("movie", "Dawn", None)]
-    obscure = Shelf(title("Dawn", votes=FEW_VOTES - 1))
-    assert match(Wanted("Dawn", 2000), obscure).taken is not None
-    assert obscure.asked[1:] == [Question("tv", "Dawn", None)]
+    for wanted, votes in (
+        (Wanted("Dawn", 2000), 240),
+        (Wanted("Dawn", 1999), 20_000),
+        (Wanted("Dawn", None), 20_000),
+    ):
+        other = Shelf(title("Dawn", votes=votes))
+        assert match(wanted, other).taken is not None
+        assert other.asked[1:] == [Question("tv", "Dawn", None)]
 
 
 def test_an_obscure_film_of_the_very_year_is_not_taken_before_a_famous_one_of_the_next() -> None:
@@ -249,10 +288,14 @@ def test_more_results_than_a_page_are_narrowed_to_the_year_and_those_beside() ->
     match(Wanted("Home", 2000), shelf)
     years = [question.year for question in shelf.asked if question.media_type == "movie"]
     assert years == [None, 2000, 1999, 2001]
-    known = Shelf(title("Home", 2000, votes=FEW_VOTES), more=500)
-    assert match(Wanted("Home", 2000), known).questions_count == 1
-    off = Shelf(title("Home", 2001, votes=FEW_VOTES), more=500)
-    assert match(Wanted("Home", 2000), off).questions_count == 2
+
+    def movie_questions_count(year: int) -> int:
+        shelf = Shelf(title("Home", year, votes=FEW_VOTES), more=500)
+        match(Wanted("Home", 2000), shelf)
+        return sum(question.media_type == "movie" for question in shelf.asked)
+
+    assert movie_questions_count(2000) == 1
+    assert movie_questions_count(2001) == 2
 
 
 def test_a_title_found_under_another_name_is_asked_for_its_names() -> None:

@@ -296,6 +296,18 @@ def test_a_choice_survives_that_two_films_turn_out_to_be_one(connection: psycopg
     assert connection.execute("select overview from raw.films").fetchone() == (None,)
 
 
+def test_of_two_films_that_a_batch_joins_the_one_that_was_read_is_stored(
+    connection: psycopg.Connection,
+) -> None:
+    failed = the_film(connection, FilmKey("film-1", "film:1", None, "Film 1", 1951))
+    read = the_film(connection, FilmKey("film-1-1951", title="Film 1", release_year=1951))
+    page = film_page(film(1), slug="film-1-1951")
+    batch = [FetchedFilm(failed, error=RetriableError("503")), replace(told(read, 5), page=page)]
+    [stored] = store_films(connection, batch)
+    assert (stored.error, state(connection, stored.film_id).status) == (None, "fetched")
+    assert state(connection, stored.film_id).tmdb_id == 5
+
+
 def test_an_unmatched_film_of_which_more_becomes_known_is_looked_for_at_once(
     connection: psycopg.Connection,
 ) -> None:
@@ -346,6 +358,7 @@ def test_a_number_that_is_also_another_films_slug_asks_which_is_meant(connection
         ("tv/1399", ("tv", 1399)),
         ("https://www.themoviedb.org/movie/603-the-matrix", ("movie", 603)),
         ("https://www.themoviedb.org/tv/1399-game-of-thrones?language=en", ("tv", 1399)),
+        ("themoviedb.org/movie/603", ("movie", 603)),
         (" themoviedb ", None),
         ("603", None),
         ("movie:", None),

@@ -81,6 +81,8 @@ SYNC, FILMS = "update ops.film_metadata_sync set ", "update raw.films set "
             (["histogram"], True, False, False),
         ),
         (SYNC + f"page_fetched_at = {MONTH}, tmdb_fetched_at = {MONTH}", None),
+        (SYNC + "status = 'not_found'", (["tmdb_id"], False, True, False)),
+        (SYNC + "status = 'pending'; " + SYNC + "status = 'failed'", (["title"], False, True, False)),
     ],
 )
 def test_each_thing_that_is_missing_or_too_old_has_its_reason(

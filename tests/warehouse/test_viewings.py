@@ -11,8 +11,8 @@ import psycopg
 import pytest
 from psycopg.rows import dict_row
 
-from almanac_pipeline.errors import RetriableError
-from almanac_pipeline.warehouse.films import FilmKey
+from almanac_pipeline.errors import RetriableError, ShrunkenError
+from almanac_pipeline.warehouse.films import FilmKey, resolve_films
 from almanac_pipeline.warehouse.members import ensure_users
 from almanac_pipeline.warehouse.opinions import Changes
 from almanac_pipeline.warehouse.viewings import (
@@ -61,7 +61,7 @@ def diary(connection: psycopg.Connection) -> Callable[[], list[dict[str, Any]]]:
             return cursor.execute(
                 """
                 select source, source_key, slug, film_match, rating::float8 as rating, liked, rewatch,
-                       logged_on
+                       has_review, logged_on
                 from raw.diary_entries left join raw.films using (film_id)
                 where removed_at is null order by diary_entry_id
                 """
@@ -75,7 +75,8 @@ def test_a_viewing_that_two_sources_tell_of_is_one_row(log: Any, diary: Any) -> 
     for number, (first, second) in enumerate(pairs):
         day, again = DAY + timedelta(days=number), "a" if first == second else "b"
         log(entry(f"a{number}", rating=3.0, watched_on=day), source=first, complete=False)
-        changes = log(entry(f"{again}{number}", rating=3.5, watched_on=day), source=second, complete=False)
+        told = entry(f"{again}{number}", rating=3.5, watched_on=day)
+        changes = log(told, source=second, complete=False, as_of=LATER)
         assert (changes.added, changes.changed) == (0, 1)
     assert [(row["source"], row["rating"]) for row in diary()] == [(first, 3.5) for first, _ in pairs]
 
@@ -167,6 +168,120 @@ def test_an_older_snapshot_changes_nothing(log: Any, diary: Any) -> None:
     log(entry("eA", rating=4.0), as_of=LATER)
     assert log(entry("eA", rating=1.0), entry("eB", OTHER), as_of=NOW).total == 0
     assert [row["rating"] for row in diary()] == [4.0]
+
+
+def test_an_older_export_leaves_what_a_feed_has_said_of_a_viewing_since(log: Any, diary: Any) -> None:
+    fed = entry("900", rating=4.5, rewatch=True, has_review=True)
+    log(fed, source="rss", complete=False)
+    month_ago = {"as_of": NOW - timedelta(days=30)}
+    log(entry("eA", rating=3.0, logged_on=DAY), **month_ago)
+    [row] = diary()
+    assert (row["rating"], row["rewatch"], row["has_review"], row["logged_on"]) == (4.5, True, True, DAY)
+    assert log(fed, source="rss", complete=False).total == 0
+    assert log(entry("eA", rating=3.0, logged_on=DAY), **month_ago).total == 0
+
+
+def test_no_stars_said_later_stay_no_stars(log: Any, diary: Any) -> None:
+    log(entry("900", rating=3.0), source="rss", complete=False)
+    log(entry("900"), source="rss", complete=False, as_of=LATER)
+    log(entry("eA", rating=3.0), complete=False)
+    assert [row["rating"] for row in diary()] == [None]
+
+
+def test_of_two_sources_that_speak_of_one_moment_the_higher_counts(log: Any, diary: Any) -> None:
+    told = {"rss": 1.0, "export": 4.0, "pages": 2.0}
+    for source, rating in told.items():
+        log(entry(source, rating=rating), source=source, complete=False)
+    assert [row["rating"] for row in diary()] == [4.0]
+
+
+def test_an_older_snapshot_does_not_take_away_what_was_told_of_since(log: Any, diary: Any) -> None:
+    log(entry("eA"), as_of=NOW - timedelta(days=9))
+    log(entry("900", rating=4.0), source="rss", complete=False)
+    assert log(as_of=NOW - timedelta(days=5), shrink_guard_share=0).removed == 0
+    assert len(diary()) == 1
+
+
+def test_the_day_of_logging_is_what_the_source_of_the_row_says(log: Any, diary: Any) -> None:
+    fed, exported = entry("900", logged_on=DAY + timedelta(days=1)), entry("eA", logged_on=DAY)
+    log(fed, source="rss", complete=False)
+    assert log(exported, as_of=LATER).total == 0
+    assert log(fed, source="rss", complete=False, as_of=LATER + timedelta(hours=1)).total == 0
+    assert [row["logged_on"] for row in diary()] == [DAY + timedelta(days=1)]
+
+
+def test_two_viewings_on_one_day_with_equal_stars_keep_their_marks_whatever_the_order(
+    log: Any, diary: Any
+) -> None:
+    log(
+        entry("104", rewatch=True), entry("102", has_review=True),
+        entry("204", OTHER, has_review=True), entry("202", OTHER),
+        source="rss", complete=False,
+    )  # fmt: skip
+    stored = diary()
+    oldest_first = [
+        entry("eA", has_review=True), entry("eB", rewatch=True),
+        entry("eC", OTHER), entry("eD", OTHER, has_review=True),
+    ]  # fmt: skip
+    assert log(*oldest_first, as_of=LATER).total == 0
+    assert log(*reversed(oldest_first), source="pages", as_of=LATER + timedelta(hours=1)).total == 0
+    assert diary() == stored
+
+
+def test_namesakes_seen_on_one_day_do_not_take_over_what_an_export_says_of_either(
+    log: Any, diary: Any
+) -> None:
+    log(
+        entry("2", OTHER, rating=3.0, rewatch=True), entry("1", rating=4.0), source="rss", complete=False
+    )  # fmt: skip
+    stored = diary()
+    told = [entry("eA", None, rating=4.0), entry("eB", None, rating=3.0, rewatch=True)]
+    assert log(*told, as_of=LATER).total == 0
+    # Both were changed: now nothing but the place tells which is which.
+    corrected = [entry("eA", None, rating=2.0), entry("eB", None, rating=2.5)]
+    assert log(*corrected, as_of=LATER + timedelta(hours=1)).total == 0
+    assert diary() == stored
+
+
+def test_a_viewing_that_only_a_feed_could_place_goes_with_the_feeds_film_when_its_guess_was_wrong(
+    connection: psycopg.Connection, log: Any, diary: Any
+) -> None:
+    exported = FilmKey(lid="L1", title="Film 1", release_year=1951)
+    fed = entry("900", FilmKey("film-1", title="Film 1", release_year=1951))
+    resolve_films(connection, [exported], "export")
+    log(entry("eX", None))
+    log(fed, source="rss", complete=False, as_of=LATER)
+    known = resolve_films(connection, [exported], "export")
+    assert connection.execute("select film_id from raw.diary_entries").fetchall() == [(known[0],)]
+    page = FilmKey("film-1", lid="L2", title="Film 1", release_year=1951)
+    parted = resolve_films(connection, [page], "pages")
+    assert parted != known
+    for hours in range(2, 4):
+        moment = LATER + timedelta(hours=hours)
+        assert log(fed, source="rss", complete=False, as_of=moment).total == 0
+        assert log(entry("eX", None), as_of=moment).total == 0
+    assert connection.execute("select film_id from raw.diary_entries").fetchall() == [(parted[0],)]
+
+
+@pytest.mark.parametrize("mark", ["rewatch", "has_review", "liked"])
+@pytest.mark.parametrize("shown", [True, False])
+def test_a_mark_that_most_viewings_gain_or_lose_at_once_is_not_believed(
+    log: Any, diary: Any, mark: str, shown: bool
+) -> None:
+    def read(changed_count: int) -> Changes:
+        """A diary of 12 of which the first few have changed their mark."""
+        told = []
+        for n in range(12):
+            marks: dict[str, Any] = {mark: (n < changed_count) == shown}
+            told.append(entry(f"{n}", watched_on=DAY + timedelta(days=n), **marks))
+        changes: Changes = log(*told, source="pages", as_of=LATER)
+        return changes
+
+    read(0)
+    with pytest.raises(ShrunkenError, match="Of 12 viewings that are stored"):
+        read(12)
+    assert {row[mark] for row in diary()} == {not shown}
+    assert read(2).changed == 2
 
 
 def test_an_empty_diary_is_not_believed(log: Any, diary: Any) -> None:

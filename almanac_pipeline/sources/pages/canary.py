@@ -163,7 +163,7 @@ def _observe(page: Watched) -> tuple[str, int, list[_Field]]:
         fields.append(_Field(name, read_count, least_seen=_YEARS_LEAST_SEEN))
         fields.append(_Field("LID", sum(film.lid is not None for film in films)))
     if page.marked_count is not None:
-        fields.append(_Field("place for rating and like", page.marked_count))
+        fields.append(_Field("place for every mark", page.marked_count))
     if isinstance(page, FilmGrid):
         if _shows_rated_films_only(page):
             fields.append(_Field("rating", sum(film.rating is not None for film in films)))

@@ -15,6 +15,8 @@ from almanac_pipeline.sources.records import DiaryPage, DiaryRow, FilmItem
 
 _DAY = re.compile(r"/for/([0-9]{4})/([0-9]{1,2})/([0-9]{1,2})(?:/|$)")
 _VIEWING = re.compile(r"^viewing:([0-9]+)$")
+_MARKS = ("rating", "like", "rewatch", "review")
+"""Columns that every row has a cell of, whatever the viewing has."""
 
 
 def parse_diary(body: bytes) -> DiaryPage:
@@ -44,7 +46,7 @@ def diary_of(document: Document) -> DiaryPage:
         last_page=last_page,
         total=total,
         is_old_markup=bool(nodes) and all(Poster(n, carriers_in(n), "").is_old_markup() for n in nodes),
-        marked_count=sum(_cell(n, "rating") is not None and _cell(n, "like") is not None for n in nodes),
+        marked_count=sum(all(_cell(node, mark) is not None for mark in _MARKS) for node in nodes),
     )
 
 
@@ -89,11 +91,21 @@ def _cell(row: LexborNode, name: str) -> LexborNode | None:
 
 
 def _is_on(cell: LexborNode | None) -> bool:
-    """Whether a cell's mark is set: the site leaves the icon in place and switches it off by a class."""
+    """Whether a cell's mark is set; one that is not is switched off by a class, with or without an icon.
+
+    Raises:
+        LayoutChangedError: the cell has no icon, but is not switched off either.
+    """
     if cell is None:
         return False
     icon = cell.css_first(".has-icon, a")
-    return icon is not None and "icon-status-off" not in (*class_names(cell), *class_names(icon))
+    if "icon-status-off" in (*class_names(cell), *(class_names(icon) if icon is not None else ())):
+        return False
+    if icon is None:
+        raise LayoutChangedError(
+            "a diary row has a place for rewatch or review, but it says neither yes nor no"
+        )
+    return True
 
 
 def _opinion(row: LexborNode) -> tuple[float | None, bool]:

@@ -211,8 +211,7 @@ def posters(tree: LexborHTMLParser, scope: str | None = None, *, has_ranks: bool
     found = _Items(root, root.css(_NEW_CARRIERS), is_scoped=is_scoped, is_old=False)
     if not found.are_complete():
         found = _Items(root, carriers_in(root), is_scoped=is_scoped, is_old=True)
-        if scope is None:
-            found.require_none_unread()
+        found.require_none_unread()
     return found.posters(has_ranks=has_ranks)
 
 
