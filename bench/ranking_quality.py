@@ -9,10 +9,10 @@ numpy, dbt, each circle a cohort of one database. Then, per strategy and size of
   better one has the better score; a tie is half right;
 * places inside (x 100): of the top 25, those inside their own rank interval.
 
-A +- is the standard error over circles. Two sets: circles with all of their films, compared with nobody,
-and circles with the films that a sample of real Letterboxd histograms knows, for `forecast` and
-`discovery`. MovieLens knows no likes: they are invented, so `engagement` and `loved` show only that their
-intervals hold.
+A +- is the standard error over circles. Two sets: circles with all of their films, and circles with the
+films that a sample of real Letterboxd histograms knows, for `forecast` and `discovery`: without Letterboxd
+the crowd is everybody in the database, and a person in two circles tells there what they held back here.
+MovieLens knows no likes: they are invented, so `engagement` and `loved` show only that their intervals hold.
 
 python -m bench.ranking_quality [--circles 1.0]
 """
@@ -41,6 +41,7 @@ CIRCLES = {5: 60, 10: 50, 20: 30, 40: 16, 80: 8, 300: 4}
 """How many circles of each size, per set."""
 HELD_OUT_SHARE = 0.25
 TOP = 25
+OF_THE_CROWD = ("forecast", "discovery")
 SEED = 5
 LIKE_CHANCES = {10: 0.8, 9: 0.55, 8: 0.2}
 """Chance of a like by half-stars, as the generated world of the sandbox has it; below, 0.02."""
@@ -133,7 +134,10 @@ def _measure(
         found: dict[str, dict[str, dict[int, list[float]]]] = defaultdict(lambda: defaultdict(dict))
         with psycopg.connect(url) as connection:
             for circle in circles:
-                for strategy, marks in _marks(connection, ratings, circle).items():
+                marks_by_strategy = _marks(connection, ratings, circle)
+                if not histograms:
+                    marks_by_strategy = {k: v for k, v in marks_by_strategy.items() if k not in OF_THE_CROWD}
+                for strategy, marks in marks_by_strategy.items():
                     for mark, value in marks.items():
                         found[strategy][mark].setdefault(circle.size, []).append(100 * value)
     return {
