@@ -9,6 +9,10 @@ numpy, dbt, each circle a cohort of one database. Then, per strategy and size of
   better one has the better score; a tie is half right;
 * places inside (x 100): of the top 25, those inside their own rank interval.
 
+The methods page gives figures of "weighted Spearman" without saying how they were weighed. Of four readings
+(held-out stars or what they are above the member's mean, places plain or weighted) this one came closest to
+them, so that a likeness of level says little; differences between strategies say more.
+
 A +- is the standard error over circles. Two sets: circles with all of their films, and circles with the
 films that a sample of real Letterboxd histograms knows, for `forecast` and `discovery`: without Letterboxd
 the crowd is everybody in the database, and a person in two circles tells there what they held back here.
