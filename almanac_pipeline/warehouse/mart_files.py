@@ -74,8 +74,8 @@ def write_csv(connection: psycopg.Connection, file: MartFile, stream: IO[bytes])
 def write_letterboxd_list(connection: psycopg.Connection, file: MartFile, stream: IO[bytes]) -> Written:
     """Write the films of a ranking or slice, in its order, as CSV that Letterboxd imports as a list.
 
-    Its importer knows films by the columns LetterboxdURI, tmdbID, imdbID, Title and Year and passes over
-    columns that it does not know: the attribution stands in one of those.
+    Its importer knows films by the columns LetterboxdURI, tmdbID, imdbID, Title and Year. The attribution
+    stands in a column of its own, since a line of its own would be read as a film.
 
     Raises:
         ConfigurationError: the mart has no order of films.
