@@ -61,7 +61,7 @@ def test_forgetting_rebuilds_the_circle_without_the_person(
     outcome = almanac("member", "forget", "Cat", "--yes")
     assert outcome.code == 0, outcome
     assert "raw.ratings" in outcome.out
-    assert "almanac.film_rankings" in outcome.out
+    assert "almanac.cohort_film_stats" in outcome.out
     assert "letterboxd-cat-2026" in outcome.out
     assert "catherine" not in outcome.out
     # Cat gave 5, 3.5 and 1.5; ann and bob are what is left.
@@ -93,9 +93,11 @@ def test_a_circle_that_cannot_be_built_stays_empty_until_it_can(
     assert "cat is forgotten" in outcome.out
     assert {table: count for table, count in derived(rows).items() if table.startswith("almanac.")} == {
         "almanac.cohort_film_stats": 0,
-        "almanac.film_histograms": 0,
-        "almanac.film_rankings": 0,
+        "almanac.film_directory": 0,
+        "almanac.member_profiles": 0,
+        "almanac.person_rankings": 0,
         "almanac.ranking_insights": 0,
+        "almanac.watchlist_overlap": 0,
     }
     # Said again by the next attempt, and by every later one.
     assert forget_member(published, get_settings(), "cat").cohorts_to_build == ("friends",)
@@ -105,7 +107,7 @@ def test_a_forgetting_killed_before_the_rebuild_has_left_nothing_and_is_finished
     almanac: Almanac, published: str, rows: Any
 ) -> None:
     before = derived(rows)
-    assert 0 not in (before["intermediate.int_cohort_ratings"], before["almanac.film_rankings"])
+    assert 0 not in (before["intermediate.int_cohort_ratings"], before["almanac.cohort_film_stats"])
     report = forget_member(published, get_settings(), "cat")
     assert set(derived(rows).values()) == {0}
     assert report.cohorts_to_build == ("friends",)

@@ -56,7 +56,8 @@ def visit(home: Home, site: SandboxServer, *command: str) -> Visit:
     home.build(*command)
     report = site.report()
     truth = {name: site.member(name) for name in site.summary()["following"]}
-    return Visit(report, home.tables("raw", "ops", "almanac"), truth)
+    tables = home.tables("raw", "ops", "almanac") | home.views("almanac.film_rankings")
+    return Visit(report, tables, truth)
 
 
 def make_news(site: SandboxServer, truth: dict[str, dict[str, Any]], seed: str) -> dict[str, dict[str, str]]:
