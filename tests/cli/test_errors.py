@@ -52,11 +52,12 @@ def test_ctrl_c_ends_with_130_and_one_line() -> None:
 def test_a_reader_that_goes_away_is_no_accident(published: str) -> None:
     with psycopg.connect(published) as connection:
         # More than a pipe holds.
-        connection.execute(
-            "update almanac.cohort_film_stats set title = repeat('x', 200000)"
-        )
+        connection.execute("update almanac.cohort_film_stats set title = repeat('x', 200000)")
     process = subprocess.Popen(
-        [PROGRAM, "export", "csv", "--mart", "cohort_film_stats"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        [PROGRAM, "export", "csv", "--mart", "cohort_film_stats"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
     )
     assert process.stdout is not None
     assert process.stdout.readline().startswith("cohort,")

@@ -93,7 +93,6 @@ def test_a_circle_that_cannot_be_built_stays_empty_until_it_can(
     assert "cat is forgotten" in outcome.out
     assert {table: count for table, count in derived(rows).items() if table.startswith("almanac.")} == {
         "almanac.cohort_film_stats": 0,
-        "almanac.film_directory": 0,
         "almanac.member_profiles": 0,
         "almanac.person_rankings": 0,
         "almanac.ranking_insights": 0,
