@@ -35,7 +35,7 @@ _DAMAGED = (
     lzma.LZMAError,
     struct.error,
     EOFError,
-    NotImplementedError,
+    NotImplementedError,  # zipfile's word for a packing method or a version of the format it cannot read
     RuntimeError,
     ValueError,
     OverflowError,

@@ -72,18 +72,8 @@ _ALSO_KNOWN = re.compile(r"^a\.?k\.?a\.?:?\s+", re.IGNORECASE)
 _REMARK_WORDS = frozenset(
     {
         *("part", "volume", "chapter", "episode", "book", "season", "series", "teil", "partie", "parte"),
-        *(
-            "making",
-            "documentary",
-            "short",
-            "fan",
-            "trailer",
-            "scenes",
-            "sequel",
-            "edition",
-            "cut",
-            "version",
-        ),
+        *("making", "documentary", "short", "fan", "trailer", "scenes"),
+        *("sequel", "edition", "cut", "version"),
     }
 )
 _STATED_YEAR = re.compile(r"\s*\(\d{4}\)$")

@@ -324,14 +324,20 @@ def test_private_members_are_an_answer_and_are_not_asked_again_for_a_day(
     assert (report.failures_count, report.unchanged_count) == (1, 1)
 
 
-def test_that_most_members_are_gone_at_once_is_not_believed(
-    database_url: str, settings: Settings, world: World, query: Query
-) -> None:
-    names = [f"m{number}" for number in range(6)]
+def create_raters(database_url: str, world: World, cohort: str, count: int) -> list[str]:
+    """A cohort of so many members with one rating each; returns their names."""
+    names = [f"m{number}" for number in range(count)]
     for name in names:
         world.person(name).rate(film(1), 3.5)
     with psycopg.connect(database_url) as connection:
-        create_cohort(connection, "six", "Six", {"kind": "usernames", "usernames": names})
+        create_cohort(connection, cohort, cohort.title(), {"kind": "usernames", "usernames": names})
+    return names
+
+
+def test_that_most_members_are_gone_at_once_is_not_believed(
+    database_url: str, settings: Settings, world: World, query: Query
+) -> None:
+    names = create_raters(database_url, world, "six", 6)
     sync_members(database_url, settings, world, "six")
     sync_ratings(database_url, settings, world, "six")
     for name in names[:5]:
@@ -354,11 +360,7 @@ def test_that_most_members_are_gone_at_once_is_not_believed(
 def test_that_a_few_of_many_are_gone_is_believed_though_they_come_first(
     database_url: str, settings: Settings, world: World, query: Query
 ) -> None:
-    names = [f"m{number}" for number in range(8)]
-    for name in names:
-        world.person(name).rate(film(1), 3.5)
-    with psycopg.connect(database_url) as connection:
-        create_cohort(connection, "eight", "Eight", {"kind": "usernames", "usernames": names})
+    names = create_raters(database_url, world, "eight", 8)
     one_by_one = settings.model_copy(update={"http_workers": 1})
     sync_members(database_url, one_by_one, world, "eight")
     for name in names[:3]:
