@@ -101,20 +101,26 @@ def test_nothing_is_published_again_that_has_not_changed(
     instance: DagsterInstance, ended: Callable[..., str], circle_url: str
 ) -> None:
     from almanac_pipeline.flows.publication import changed_cohorts
+    from almanac_pipeline.warehouse.publications import mark_built, wanted_versions
 
     ended("enrich", chain="the first run")
     with psycopg.connect(circle_url) as connection:
         [cohort] = changed_cohorts(connection, ["circle"]).values()
         connection.execute(
-            "insert into ops.publications"
-            " (cohort_id, input_version, members_count, films_count, ratings_count) values (%s, %s, 0, 0, 0)",
-            [cohort.cohort_id, cohort.input_version],
+            "insert into intermediate.cohort_audits"
+            " (cohort_id, cohort, input_version, rule, blocking, passed)"
+            " values (%s, 'circle', %s, 'no_duplicates', true, true)",
+            [cohort.cohort_id, cohort.wanted.data],
         )
+        wanted = wanted_versions(connection, cohort.cohort_id, str(cohort.wanted.data))
+        shown = {"statistics": wanted.statistics, "marts": wanted.marts, "labels": wanted.labels}
+        mark_built(connection, [cohort.cohort_id], shown)
     try:
         assert tick(instance) == []
     finally:
         with psycopg.connect(circle_url) as connection:
-            connection.execute("delete from ops.publications")
+            connection.execute("delete from intermediate.cohort_audits")
+            connection.execute("delete from intermediate.cohort_stages")
 
 
 def test_a_part_that_somebody_started_alone_stays_alone(

@@ -194,9 +194,9 @@ def tiers(estimates: Sequence[float], sds: Sequence[float]) -> list[int]:
     return found
 
 
-def rank_intervals(estimates: Sequence[float], sds: Sequence[float], seed: int) -> list[tuple[float, float]]:
-    """5 % and 95 % of each film's place over draws of what it may truly be worth."""
-    drawn = np.random.default_rng(seed).normal(estimates, sds, size=(DRAWS, len(estimates)))
+def rank_intervals(scores: Sequence[float], sds: Sequence[float], seed: int) -> list[tuple[float, float]]:
+    """5 % and 95 % of each film's place over draws of what its score may truly be (docs/decisions/0008)."""
+    drawn = np.random.default_rng(seed).normal(scores, sds, size=(DRAWS, len(scores)))
     places = (-drawn).argsort(axis=1).argsort(axis=1) + 1
     low, high = np.quantile(places, [0.05, 0.95], axis=0)
     return list(zip(low.tolist(), high.tolist(), strict=True))

@@ -173,7 +173,7 @@ def test_rank_intervals_are_those_of_drawing_again(forty: Circle) -> None:
         (row for row in forty.rankings["almanac"].values() if row["eligible"]), key=lambda row: row["rank"]
     )
     drawn = oracle.rank_intervals(
-        [row["estimate"] for row in rows], [row["estimate_sd"] for row in rows], seed=20_261_120
+        [row["score"] for row in rows], [row["estimate_sd"] for row in rows], seed=20_261_120
     )
     for row, (low, high) in zip(rows, drawn, strict=True):
         assert 1 <= row["rank_low"] <= row["rank_high"] <= len(rows)
