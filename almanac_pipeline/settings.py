@@ -12,6 +12,7 @@ import os
 import tomllib
 from functools import lru_cache
 from pathlib import Path
+from typing import Literal
 
 from dotenv import dotenv_values
 from pydantic import Field, SecretStr, field_validator
@@ -133,8 +134,41 @@ class Settings(BaseSettings):
     volume_alert_factor: float = Field(
         default=3.0,
         gt=1,
-        description="A run with this many times the usual requests or changes raises an alert.",
+        description="A run or a day with this many times the usual requests or changes raises an alert.",
     )
+    stale_hours: float = Field(
+        default=24.0,
+        gt=0,
+        description="A cohort without a complete pipeline, or feeds unread, for this time raise an alert.",
+    )
+    backlog_alert_films: int = Field(
+        default=500, ge=1, description="A smaller backlog of enrichment raises no alert, growing or not."
+    )
+    rate_limited_alert_count: int = Field(
+        default=10, ge=1, description="This many answers 429 of a host within an hour raise an alert."
+    )
+    disk_alert_gigabytes: float = Field(
+        default=5.0, ge=0, description="Less free space than this (GiB) beside home or database alerts."
+    )
+    database_alert_gigabytes: float | None = Field(
+        default=None, gt=0, description="A database larger than this (GiB) raises an alert. Unset: never."
+    )
+
+    alert_webhook: SecretStr | None = Field(
+        default=None,
+        description="Slack-compatible webhook that alerts are posted to. Whoever has it can post.",
+    )
+    alert_email_to: str | None = Field(
+        default=None, description="Addresses that alerts are mailed to, separated by commas."
+    )
+    alert_email_from: str | None = Field(default=None, description="Sender of these mails.")
+    smtp_host: str | None = Field(default=None, description="Server that takes these mails.")
+    smtp_port: int = Field(default=587, ge=1, le=65535, description="Its port.")
+    smtp_security: Literal["starttls", "tls", "none"] = Field(
+        default="starttls", description="How the connection to it is encrypted; none only for one nearby."
+    )
+    smtp_user: str | None = Field(default=None, description="Who logs in there. Unset: nobody does.")
+    smtp_password: SecretStr | None = Field(default=None, description="With this password.")
 
     webserver_port: int = Field(
         default=3000, ge=1, le=65535, description="Dagster UI; a free one is taken if busy."
@@ -150,6 +184,13 @@ class Settings(BaseSettings):
     def _postgresql(cls, value: SecretStr | None) -> SecretStr | None:
         if value and not value.get_secret_value().startswith(("postgresql://", "postgres://")):
             raise ValueError("it has to begin with postgresql://")
+        return value
+
+    @field_validator("alert_webhook")
+    @classmethod
+    def _web_address(cls, value: SecretStr | None) -> SecretStr | None:
+        if value and not value.get_secret_value().startswith(("https://", "http://")):
+            raise ValueError("it has to begin with https://")
         return value
 
     @field_validator("letterboxd_url", "tmdb_url")

@@ -19,7 +19,12 @@ from almanac_pipeline.settings import (
     settings_in_use,
 )
 
-SECRETS = {"database_url": "postgresql://me:s3cret@host/db", "tmdb_token": "s3cret"}
+SECRETS = {
+    "alert_webhook": "https://host/s3cret",
+    "database_url": "postgresql://me:s3cret@host/db",
+    "smtp_password": "s3cret",
+    "tmdb_token": "s3cret",
+}
 
 
 @pytest.fixture(autouse=True)
@@ -113,6 +118,8 @@ def test_a_slash_at_the_end_of_an_address_does_not_double(monkeypatch: pytest.Mo
         ("WEBSERVER_PORT", "70000", "less than or equal to 65535"),
         ("DATABASE_URL", "mysql://me:s3cret@host/db", "begin with postgresql://"),
         ("DATABASE_URL", "s3cret", "begin with postgresql://"),
+        ("ALERT_WEBHOOK", "hooks.example/s3cret", "begin with https://"),
+        ("SMTP_SECURITY", "ssl", "'starttls', 'tls' or 'none'"),
     ],
 )
 def test_a_malformed_value_gives_one_line_that_names_the_setting(
@@ -177,7 +184,7 @@ def test_secrets_do_not_show(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_whatever_sounds_like_a_secret_is_kept_as_one() -> None:
-    sounding = re.compile("token|password|secret|key|database_url")
+    sounding = re.compile("token|password|secret|key|webhook|database_url")
     found = {name for name in Settings.model_fields if sounding.search(name)}
     kept = {name for name, field in Settings.model_fields.items() if "SecretStr" in str(field.annotation)}
     assert found == kept == set(SECRETS)
