@@ -19,6 +19,7 @@ from dagster._core.storage.local_compute_log_manager import IO_TYPE_EXTENSION, L
 from dagster._serdes import ConfigurableClassData
 from dagster._utils import ensure_file, touch_file
 from dagster_postgres import DagsterPostgresStorage
+from sqlalchemy import create_engine
 
 from almanac_pipeline.services import start_time
 from almanac_pipeline.settings import PROJECT_ROOT, Settings, get_settings
@@ -29,11 +30,21 @@ POOL_LIMITS = {"imports": 1, "scrape": 2, "enrichment": 5, "dbt": 1}
 
 
 class AlmanacStorage(DagsterPostgresStorage):
-    """dagster-postgres with the URL of the almanac's own settings.
+    """dagster-postgres with the URL of the almanac's own settings, and connections that are kept.
 
     The URL is looked up when the storage is opened, so no password stands in a file or in the
     environment, and every process of a run finds the embedded server on whatever port it has.
     """
+
+    def __init__(self, postgres_url: str, inst_data: ConfigurableClassData | None) -> None:
+        super().__init__(postgres_url, inst_data=inst_data)
+        # Dagster connects anew for every statement, 830 times in a run of four steps. `pool_pre_ping`
+        # notices a server that was restarted meanwhile, and connects as before.
+        engine = create_engine(
+            postgres_url, isolation_level="AUTOCOMMIT", pool_size=2, pool_pre_ping=True, max_overflow=20
+        )
+        for storage in (self._run_storage, self._event_log_storage, self._schedule_storage):
+            storage._engine = engine
 
     @classmethod
     def config_type(cls) -> dict[str, Any]:
@@ -43,7 +54,7 @@ class AlmanacStorage(DagsterPostgresStorage):
     def from_config_value(
         cls, inst_data: ConfigurableClassData | None, config_value: Mapping[str, Any]
     ) -> AlmanacStorage:
-        return cls(postgres_url=dagster_url(), inst_data=inst_data)
+        return cls(dagster_url(), inst_data)
 
 
 class AlmanacComputeLogs(LocalComputeLogManager):
@@ -98,9 +109,9 @@ def set_pool_limits(instance: DagsterInstance) -> None:
         instance.event_log_storage.set_concurrency_slots(pool, slots)
 
 
-def process_tag() -> str:
-    """This process, such that a later process can tell whether it still lives."""
-    return f"{os.getpid()}:{start_time(os.getpid())}"
+def process_tag(parent_run_id: str | None = None) -> str:
+    """This process, such that a later process can tell whether it still lives, and what it repeats."""
+    return f"{os.getpid()}:{start_time(os.getpid())}:{parent_run_id or ''}"
 
 
 def close_dead_runs(instance: DagsterInstance) -> list[str]:
@@ -123,11 +134,14 @@ def close_dead_runs(instance: DagsterInstance) -> list[str]:
 def is_run_by_command(run: DagsterRun) -> bool:
     """Whether an `almanac` command executes the run in its own process.
 
-    One that is executed again from the UI has copied the tag of the run before it.
+    One that is executed again from the UI has copied the tag of the run before it, whose parent it is not.
     """
-    return RUN_PROCESS_TAG in run.tags and run.parent_run_id is None
+    if RUN_PROCESS_TAG not in run.tags:
+        return False
+    parent = "".join(run.tags[RUN_PROCESS_TAG].split(":")[2:])
+    return parent == (run.parent_run_id or "")
 
 
 def _lives(tag: str) -> bool:
-    pid, _, started = tag.partition(":")
+    pid, started = tag.split(":")[:2]
     return start_time(int(pid)) == started

@@ -9,18 +9,23 @@ from __future__ import annotations
 import itertools
 import logging
 import time
-from collections.abc import Collection, Generator, Iterator, Sequence
+from collections.abc import Collection, Generator, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 
 from rich.console import Console
 
-from almanac_pipeline.errors import AlmanacError, WarehouseError
+from almanac_pipeline.errors import AlmanacError, ConfigurationError, WarehouseError
 from almanac_pipeline.settings import Settings
 
 if TYPE_CHECKING:
-    from dagster import DagsterEvent
+    from dagster import DagsterEvent, DagsterInstance, DagsterRun, Definitions
+
+PARTITION_TAG = "dagster/partition"
+RANGE_TAGS = ("dagster/asset_partition_range_start", "dagster/asset_partition_range_end")
+# What a repetition takes over of a run's tags: its cohorts, and how they were to be built.
+KEPT_TAGS = (PARTITION_TAG, *RANGE_TAGS, "almanac/mode", "almanac/force")
 
 
 class RunFailedError(AlmanacError):
@@ -60,16 +65,134 @@ def run_job(
         WarehouseError: the database went away.
         KeyboardInterrupt: Ctrl-C ended a step; what it committed stays.
     """
-    # Dagster takes four seconds to import: not for `almanac --help`.
-    with console.status("loading Dagster"):
-        from dagster import DagsterInstance
+    with _dagster(settings, console) as launcher:
+        name = str(launcher.partitions_name)
+        launcher.instance.add_dynamic_partitions(name, list(cohorts))
+        known = launcher.instance.get_dynamic_partitions(name)
+        return [
+            launcher.execute(job_name, {**_partition_tags(keys), **(tags or {})})
+            for keys in neighbours(known, cohorts)
+        ]
+
+
+def run_again(run_id: str, *, only_what_failed: bool, settings: Settings, console: Console) -> RunOutcome:
+    """Execute a run that has ended once more: whole, or from the steps on that failed or never began.
+
+    Raises:
+        ConfigurationError: the run still goes on, or nothing of it failed.
+        RunFailedError, WarehouseError, KeyboardInterrupt: as `run_job`.
+    """
+    with _dagster(settings, console) as launcher:
+        run = launcher.instance.get_run_by_id(run_id)
+        if run is None:
+            raise ConfigurationError(
+                f"There is no run {run_id[:8]}: `almanac runs list` shows the last ones."
+            )
+        if not run.is_finished:
+            raise ConfigurationError(
+                f"Run {run_id[:8]} is {run.status.value.lower()}: wait for it, or end it in the Dagster UI."
+            )
+        if only_what_failed and run.is_success:
+            raise ConfigurationError(
+                f"Nothing of run {run_id[:8]} failed. `almanac runs retry {run_id[:8]}` does it all again."
+            )
+        tags = {name: value for name, value in run.tags.items() if name.startswith(KEPT_TAGS)}
+        return launcher.execute(run.job_name, tags, again=run, only_what_failed=only_what_failed)
+
+
+@dataclass(frozen=True, slots=True)
+class _Launcher:
+    """The definitions and the instance, loaded."""
+
+    instance: DagsterInstance
+    definitions: Definitions
+    partitions_name: str
+    console: Console
+
+    def execute(
+        self,
+        job_name: str,
+        tags: Mapping[str, str],
+        *,
+        again: DagsterRun | None = None,
+        only_what_failed: bool = False,
+    ) -> RunOutcome:
+        """Execute a job as a run of this process, or part of it as a repetition of `again`."""
         from dagster._core.definitions.job_base import InMemoryJob
-        from dagster._core.execution.api import execute_run_iterator
+        from dagster._core.execution.api import create_execution_plan, execute_run_iterator
+        from dagster._core.execution.plan.state import KnownExecutionState
         from dagster._core.remote_origin import RegisteredCodeLocationOrigin, RemoteRepositoryOrigin
 
         from almanac_pipeline import instance as almanac_instance
-        from almanac_pipeline import partitions
         from almanac_pipeline.terminal import RunView
+
+        started = time.monotonic()
+        job = self.definitions.resolve_job_def(job_name)
+        repository = self.definitions.get_repository_def()
+        origin = RemoteRepositoryOrigin(RegisteredCodeLocationOrigin("almanac"), repository.name)
+        # The view below is what a person reads; the log is in the Dagster UI.
+        config = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
+        tags = {
+            **tags,
+            almanac_instance.RUN_PROCESS_TAG: almanac_instance.process_tag(again.run_id if again else None),
+        }
+        plan = None
+        if again is not None and only_what_failed:
+            steps, state = KnownExecutionState.build_resume_retry_reexecution(self.instance, again)
+            plan = create_execution_plan(
+                job,
+                config,
+                step_keys_to_execute=steps,
+                known_state=state,
+                tags=tags,
+                repository_load_data=repository.repository_load_data,
+            )
+        run = self.instance.create_run_for_job(
+            job_def=job,
+            execution_plan=plan,
+            run_config=config,
+            tags=tags,
+            parent_run_id=again.run_id if again else None,
+            root_run_id=(again.root_run_id or again.run_id) if again else None,
+            remote_job_origin=origin.get_job_origin(job_name),
+            repository_load_data=repository.repository_load_data,
+        )
+        failure: DagsterEvent | None = None
+        # Closed whatever happens: until then our own output goes into the steps' log.
+        executing = cast(
+            "Generator[DagsterEvent]", execute_run_iterator(InMemoryJob(job), run, self.instance)
+        )
+        with RunView(self.console) as view, closing(executing) as events:
+            for event in events:
+                view.handle(event)
+                if event.is_step_failure or (event.is_failure and failure is None):
+                    failure = event
+        if failure is not None:
+            if _innermost(failure)[0] == "DagsterExecutionInterruptedError":
+                raise KeyboardInterrupt
+            raise RunFailedError(
+                f"{job_name}{_of(run)} failed at {cause_words(failure)} (run {run.run_id[:8]})",
+                run_id=run.run_id,
+                step=failure.step_key,
+            )
+        return RunOutcome(
+            run_id=run.run_id,
+            seconds=time.monotonic() - started,
+            step_seconds=view.seconds,
+            skipped_steps=tuple(view.skipped),
+            failed_checks=tuple(view.failed_checks),
+        )
+
+
+@contextmanager
+def _dagster(settings: Settings, console: Console) -> Iterator[_Launcher]:
+    """Everything a run needs, prepared; runs whose command was killed are closed."""
+    # Dagster takes four seconds to import: not for `almanac --help`.
+    with console.status("loading Dagster"):
+        from dagster import DagsterInstance
+
+        from almanac_pipeline import instance as almanac_instance
+        from almanac_pipeline import partitions
         from almanac_pipeline.warehouse import dbt
         from almanac_pipeline.warehouse.connection import prepared_database_url
 
@@ -85,53 +208,7 @@ def run_job(
             console.print(
                 f"[yellow]Run {run_id[:8]} was killed earlier; going on from its last checkpoint.[/]"
             )
-        name = str(partitions.cohorts.name)
-        instance.add_dynamic_partitions(name, list(cohorts))
-
-        job = defs.resolve_job_def(job_name)
-        repository = defs.get_repository_def()
-        origin = RemoteRepositoryOrigin(RegisteredCodeLocationOrigin("almanac"), repository.name)
-
-        def execute(keys: Sequence[str]) -> RunOutcome:
-            started = time.monotonic()
-            run = instance.create_run_for_job(
-                job_def=job,
-                # The view below is what a person reads; the log is in the Dagster UI.
-                run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
-                tags={
-                    **_partition_tags(keys),
-                    almanac_instance.RUN_PROCESS_TAG: almanac_instance.process_tag(),
-                    **(tags or {}),
-                },
-                remote_job_origin=origin.get_job_origin(job_name),
-                repository_load_data=repository.repository_load_data,
-            )
-            failure: DagsterEvent | None = None
-            # Closed whatever happens: until then our own output goes into the steps' log.
-            executing = cast("Generator[DagsterEvent]", execute_run_iterator(InMemoryJob(job), run, instance))
-            with RunView(console) as view, closing(executing) as events:
-                for event in events:
-                    view.handle(event)
-                    if event.is_step_failure or (event.is_failure and failure is None):
-                        failure = event
-            if failure is not None:
-                if _innermost(failure)[0] == "DagsterExecutionInterruptedError":
-                    raise KeyboardInterrupt
-                raise RunFailedError(
-                    f"{job_name} of {', '.join(keys)} failed at {_cause(failure)} (run {run.run_id[:8]})",
-                    run_id=run.run_id,
-                    step=failure.step_key,
-                )
-            return RunOutcome(
-                run_id=run.run_id,
-                seconds=time.monotonic() - started,
-                step_seconds=view.seconds,
-                skipped_steps=tuple(view.skipped),
-                failed_checks=tuple(view.failed_checks),
-            )
-
-        known = instance.get_dynamic_partitions(name)
-        return [execute(keys) for keys in neighbours(known, cohorts)]
+        yield _Launcher(instance, defs, str(partitions.cohorts.name), console)
 
 
 def neighbours(ordered: Sequence[str], chosen: Collection[str]) -> list[list[str]]:
@@ -142,8 +219,19 @@ def neighbours(ordered: Sequence[str], chosen: Collection[str]) -> list[list[str
 
 def _partition_tags(keys: Sequence[str]) -> dict[str, str]:
     if len(keys) == 1:
-        return {"dagster/partition": keys[0]}
-    return {"dagster/asset_partition_range_start": keys[0], "dagster/asset_partition_range_end": keys[-1]}
+        return {PARTITION_TAG: keys[0]}
+    return {RANGE_TAGS[0]: keys[0], RANGE_TAGS[1]: keys[-1]}
+
+
+def partition_words(tags: Mapping[str, str]) -> str:
+    """The cohorts of a run with these tags: one, the ends of a range, or nothing."""
+    ends = [tags[name] for name in (PARTITION_TAG, *RANGE_TAGS) if name in tags]
+    return " to ".join(ends)
+
+
+def _of(run: DagsterRun) -> str:
+    cohorts = partition_words(run.tags)
+    return f" of {cohorts}" if cohorts else ""
 
 
 @contextmanager
@@ -178,7 +266,7 @@ def _one_line_if_the_database_goes() -> Iterator[None]:
         logging.getLogger().removeFilter(is_news)
 
 
-def _cause(event: DagsterEvent) -> str:
+def cause_words(event: DagsterEvent) -> str:
     """`step: message` of the innermost error of a failure event, on one line."""
     name, message = _innermost(event)
     # Our own messages say it all; of others the class is half the message.

@@ -13,6 +13,7 @@ import typer
 from almanac_pipeline import __version__
 from almanac_pipeline.cli import (
     alerts,
+    backup,
     cohort,
     db,
     demo,
@@ -26,6 +27,7 @@ from almanac_pipeline.cli import (
     member,
     parse,
     rank,
+    runs,
     sandbox,
     scrape,
     service,
@@ -57,6 +59,8 @@ app.command("import")(import_.import_)
 app.command()(parse.parse)
 app.command()(doctor.doctor)
 app.command()(docs.docs)
+app.command()(backup.backup)
+app.command()(backup.restore)
 app.command()(taste.taste)
 app.command()(taste.compare)
 app.add_typer(alerts.app, name="alerts")
@@ -64,6 +68,7 @@ app.add_typer(db.app, name="db")
 app.add_typer(cohort.app, name="cohort")
 app.add_typer(member.app, name="member")
 app.add_typer(films.app, name="films")
+app.add_typer(runs.app, name="runs")
 app.add_typer(stats.app, name="stats")
 app.add_typer(rank.app, name="rank")
 app.add_typer(export.app, name="export")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -30,6 +30,7 @@ ERROR_CHARACTERS_SHOWN = 2000
 
 # Whatever ingestion and statistics do has succeeded when this one fails.
 PUBLICATION_STEP = "ops__publications"
+CHAINED_JOB = "cohort_almanac"
 
 CohortOption = typer.Option(
     None, "--cohort", "-c", help="Slug of the cohort; may be left out if there is one."
@@ -128,23 +129,43 @@ def run(job: str, *cohorts: str, tags: dict[str, str] | None = None) -> RunOutco
     Raises:
         RunFailedError: it failed; the members that could not be read are said before.
     """
-    from almanac_pipeline.launch import RunFailedError, run_job
+    from almanac_pipeline.launch import run_job
     from almanac_pipeline.settings import get_settings
 
-    try:
+    with _naming_the_unread():
         outcomes = run_job(job, cohorts, settings=get_settings(), console=console, tags=tags)
-    except RunFailedError as error:
-        print_unread_members(error.run_id)
-        raise
     for outcome in outcomes:
-        print_unread_members(outcome.run_id)
-        console.print(
-            f"run {outcome.run_id[:8]} of {job} finished in {outcome.seconds:.1f} s", highlight=False
-        )
+        _say_finished(job, outcome)
     return outcomes[-1]
 
 
-def run_chain(cohort: str) -> None:
+def run_again(beginning: str, *, only_what_failed: bool) -> None:
+    """Repeat the run whose id begins so; what would have followed it follows now.
+
+    Raises:
+        ConfigurationError: there is no such run, it still goes on, or nothing of it failed.
+        RunFailedError: it failed again.
+    """
+    from almanac_pipeline import launch
+    from almanac_pipeline.runs import find_run
+    from almanac_pipeline.settings import get_settings
+
+    earlier = find_run(beginning)
+
+    def repeat() -> None:
+        with _naming_the_unread():
+            outcome = launch.run_again(
+                earlier.run_id, only_what_failed=only_what_failed, settings=get_settings(), console=console
+            )
+        _say_finished(earlier.job, outcome)
+
+    if earlier.job == CHAINED_JOB and earlier.cohort is not None:
+        _carry_on(earlier.cohort, repeat)
+    else:
+        repeat()
+
+
+def run_chain(cohort: str, tags: dict[str, str] | None = None) -> None:
     """Publish what the members think, read the films, and publish again if that changed anything.
 
     Under the daemon the sensor `chain` does the same (`defs/automation/chain.py`).
@@ -153,11 +174,15 @@ def run_chain(cohort: str) -> None:
         RunFailedError: a run failed; what was published before stays. What enrichment stored before
             it failed is published all the same.
     """
+    _carry_on(cohort, lambda: run(CHAINED_JOB, cohort, tags=tags))
+
+
+def _carry_on(cohort: str, begin: Callable[[], object]) -> None:
     from almanac_pipeline.flows.publication import changed_cohorts
     from almanac_pipeline.launch import RunFailedError
 
     try:
-        run("cohort_almanac", cohort)
+        begin()
     except RunFailedError as error:
         if error.step != PUBLICATION_STEP:
             raise
@@ -175,3 +200,20 @@ def run_chain(cohort: str) -> None:
         run("statistics", cohort)
     if failure is not None:
         raise failure
+
+
+@contextmanager
+def _naming_the_unread() -> Iterator[None]:
+    """Say who could not be read, if a run fails."""
+    from almanac_pipeline.launch import RunFailedError
+
+    try:
+        yield
+    except RunFailedError as error:
+        print_unread_members(error.run_id)
+        raise
+
+
+def _say_finished(job: str, outcome: RunOutcome) -> None:
+    print_unread_members(outcome.run_id)
+    console.print(f"run {outcome.run_id[:8]} of {job} finished in {outcome.seconds:.1f} s", highlight=False)
