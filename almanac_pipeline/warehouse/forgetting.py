@@ -38,6 +38,8 @@ PERSONAL_ROWS = (
     ("ops.scrape_run_members", "user_id"),
     ("ops.imports", "user_id"),
     ("ops.alerts", "user_id"),
+    # After all those whose triggers write it.
+    ("ops.changed_members", "user_id"),
     ("raw.users", "user_id"),
 )
 """Tables and columns by which a row is one person's, in an order that their references allow."""
@@ -84,6 +86,19 @@ def forgotten(connection: psycopg.Connection, usernames: Collection[str]) -> set
         [sorted({name.lower() for name in usernames})],
     )
     return {name for (name,) in rows}
+
+
+def forgotten_users(connection: psycopg.Connection) -> list[str]:
+    """Names of users in the database who asked to be forgotten: none, unless an old backup was restored."""
+    rows = connection.execute(
+        """
+        select username from raw.users
+        where ops.identity_hash('username', username) in (select identity_hash from ops.forgotten_members)
+           or ops.identity_hash('lid', lid) in (select identity_hash from ops.forgotten_members)
+        order by username
+        """
+    )
+    return [name for (name,) in rows]
 
 
 def require_not_forgotten(connection: psycopg.Connection, username: str) -> None:
@@ -160,7 +175,8 @@ def forget(connection: psycopg.Connection, username: str) -> Forgotten:
 
 def drop_if_unused(connection: psycopg.Connection, user_id: int) -> bool:
     """Delete a user of whom nothing is stored but the name; whether it was so."""
-    tables = [(table, column) for table, column in PERSONAL_ROWS if table != "raw.users"]
+    not_uses = ("raw.users", "ops.changed_members")
+    tables = [(table, column) for table, column in PERSONAL_ROWS if table not in not_uses]
     unused = SQL(" and ").join(
         SQL("not exists (select from {} where {} = %(user)s)").format(
             Identifier(*table.split(".")), Identifier(column)
