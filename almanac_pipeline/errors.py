@@ -114,6 +114,10 @@ class ConfigurationError(AlmanacError):
     """A setting is missing or contradictory; the message names it."""
 
 
+class DeliveryError(AlmanacError):
+    """Somebody could not be told of alerts; the message holds neither address nor secret."""
+
+
 class WarehouseError(AlmanacError):
     """PostgreSQL cannot be started, reached or migrated."""
 
@@ -131,3 +135,7 @@ class DbtError(AlmanacError):
 
 class HeldBackError(AlmanacError):
     """A cohort's data contradicts itself: it keeps its last good rows until the audit passes."""
+
+
+class QualityError(AlmanacError):
+    """The numbers of a cohort could not be judged: neither good nor bad, but nothing to go by."""
