@@ -170,11 +170,30 @@ class Settings(BaseSettings):
     smtp_user: str | None = Field(default=None, description="Who logs in there. Unset: nobody does.")
     smtp_password: SecretStr | None = Field(default=None, description="With this password.")
 
+    backups: Path | None = Field(
+        default=None,
+        description="Folder for backups, of this database only. Unset: `backups` below the home folder.",
+    )
+    backup_keep_count: int = Field(
+        default=7, ge=1, description="Backups kept in that folder; a new one deletes the oldest beyond it."
+    )
+
     webserver_port: int = Field(
         default=3000, ge=1, le=65535, description="Dagster UI; a free one is taken if busy."
     )
+    metrics_port: int = Field(
+        default=9464, ge=1, le=65535, description="Where `almanac metrics` serves /metrics."
+    )
+    log_format: Literal["console", "json"] = Field(
+        default="console",
+        description="console: readable lines, and JSON in `logs` below the home folder; json: JSON on standard "
+        "output only, as containers want it.",
+    )
+    log_keep_days: int = Field(
+        default=14, ge=1, description="JSON log files older than this are deleted; one is begun each UTC day."
+    )
 
-    @field_validator("home", "inbox")
+    @field_validator("home", "inbox", "backups")
     @classmethod
     def _absolute(cls, value: Path | None) -> Path | None:
         return value.expanduser().absolute() if value is not None else None
@@ -218,6 +237,11 @@ class Settings(BaseSettings):
     def inbox_folder(self) -> Path:
         """The folder that is watched for export ZIPs."""
         return self.inbox or self.home / "inbox"
+
+    @property
+    def backup_folder(self) -> Path:
+        """Where backups of the database are kept."""
+        return self.backups or self.home / "backups"
 
     @property
     def inspection_folder(self) -> Path:

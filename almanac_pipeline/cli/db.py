@@ -79,21 +79,12 @@ def psql(context: typer.Context) -> None:
 
     Example: `almanac db psql -c '\\dt almanac.*'`
     """
-    from psycopg import pq
-    from psycopg.conninfo import conninfo_to_dict
-
+    from almanac_pipeline.warehouse.client_programs import client_environment
     from almanac_pipeline.warehouse.connection import prepared_database_url
     from almanac_pipeline.warehouse.embedded import psql_program
 
-    parts = conninfo_to_dict(prepared_database_url())
+    environment = client_environment(prepared_database_url())
     program = psql_program()
-    # Through the environment: a URL on the command line would show its password in `ps`.
-    names = {
-        option.keyword.decode(): option.envvar.decode()
-        for option in pq.Conninfo.get_defaults()
-        if option.envvar
-    }
-    environment = os.environ | {names[key]: str(value) for key, value in parts.items() if key in names}
     try:
         os.execvpe(program, [program, *context.args], environment)
     except OSError as error:
