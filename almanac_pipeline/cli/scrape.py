@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from almanac_pipeline.cli.backfill import duration, words
 from almanac_pipeline.cli.common import CohortOption, choose_cohort, console, database, run
 from almanac_pipeline.errors import ConfigurationError
 
@@ -91,11 +92,11 @@ def _print_plan(plan: SyncPlan, settings: Settings, spent: Mapping[str, int]) ->
     table = plain_table("member", "route", "requests>", "why")
     for route in plan.routes:
         steps = ", ".join(step.reads for step in route.steps) or "nothing"
-        table.add_row(route.member.username, steps, _requests(route.requests), "; ".join(route.reasons))
+        table.add_row(route.member.username, steps, words(route.requests), "; ".join(route.reasons))
     console.print(table if plan.routes else "No member is known yet: the circle itself comes first.")
     total = add_requests([plan.circle_requests, *(route.requests for route in plan.routes)])
     console.print(
-        f"requests: {_requests(total)}, of which {_requests(plan.circle_requests)} to find the circle",
+        f"requests: {words(total)}, of which {words(plan.circle_requests)} to find the circle",
         highlight=False,
     )
     host = host_of(settings.letterboxd_url)
@@ -103,20 +104,9 @@ def _print_plan(plan: SyncPlan, settings: Settings, spent: Mapping[str, int]) ->
     seconds = sum(limit.window_milliseconds / limit.requests for limit in policy.limits_for(host)) / 1000
     if seconds:
         least, most = total
-        known = " or more" if most is None else f" to {_minutes(most * seconds)}"
+        known = " or more" if most is None else f" to {duration(most * seconds)}"
         console.print(
-            f"time: {_minutes(least * seconds)}{known}, at a request per {seconds:g} s", highlight=False
+            f"time: {duration(least * seconds)}{known}, at a request per {seconds:g} s", highlight=False
         )
     if policy.budget_for(host) is not None:
         console.print(f"budget: {budget_words(settings, host, spent.get(host, 0))}", highlight=False)
-
-
-def _requests(bounds: tuple[int, int | None]) -> str:
-    least, most = bounds
-    if most is None:
-        return f"{least:,} or more"
-    return f"{least:,}" if least == most else f"{least:,} to {most:,}"
-
-
-def _minutes(seconds: float) -> str:
-    return f"{seconds / 60:,.0f} min" if seconds >= 60 else f"{seconds:.0f} s"
