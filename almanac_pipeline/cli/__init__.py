@@ -13,6 +13,7 @@ import typer
 from almanac_pipeline import __version__
 from almanac_pipeline.cli import (
     alerts,
+    backfill,
     backup,
     cohort,
     db,
@@ -52,6 +53,8 @@ app.command()(service.down)
 app.command()(service.status)
 app.command()(scrape.scrape)
 app.command()(enrich.enrich)
+app.command()(backfill.backfill)
+app.command()(backfill.bootstrap_full_cohort)
 app.command()(fetching.pause)
 app.command()(fetching.unpause)
 app.command()(fetching.unblock)
