@@ -9,19 +9,10 @@ import typer
 from almanac_pipeline.cli.common import console, database
 
 if TYPE_CHECKING:
-    from almanac_pipeline.warehouse.alerts import Alert, AlertKind
+    from almanac_pipeline.flows.alerts import Delivery
+    from almanac_pipeline.warehouse.alerts import Alert
 
 app = typer.Typer(help="What needs an operator's attention.", invoke_without_command=True)
-
-# One line each; docs/operations.md says more.
-WHAT_TO_DO: dict[AlertKind, str] = {
-    "blocked": "find out why the site refused us; then `almanac unblock HOST`",
-    "suspicious": "look whether the member really removed so much; nothing was deleted",
-    "feed_gap": "import a new export of the member, or have their pages read in full",
-    "volume": "look into the run; `almanac pause` if it should not ask so much",
-    "layout": "look at the page kept in the inspection folder; nothing of it was stored",
-    "budget": "nothing: it goes on tomorrow (UTC), or raise ALMANAC_REQUESTS_PER_DAY",
-}
 
 
 @app.callback()
@@ -61,8 +52,54 @@ def resolve(
     console.print(f"alert {alert_id} is resolved", highlight=False)
 
 
+@app.command()
+def send() -> None:
+    """Look at everything that raises alerts, and tell the webhook and the e-mail addresses what is new.
+
+    Under the daemon that happens by itself.
+
+    Example: `almanac alerts send`
+    """
+    from almanac_pipeline.flows import alerts as flow
+    from almanac_pipeline.settings import get_settings
+    from almanac_pipeline.warehouse.connection import database_failures, prepared_database_url
+
+    settings, url = get_settings(), prepared_database_url()
+    with database_failures():
+        flow.look(url, settings)
+        deliveries = flow.send(url, settings)
+    _print_deliveries(deliveries, nothing="nothing new to tell")
+
+
+@app.command("try")
+def try_() -> None:
+    """Send a word to the webhook and the e-mail addresses, to see that it arrives.
+
+    Example: `almanac alerts try`
+    """
+    from almanac_pipeline.flows.alerts import try_sinks
+    from almanac_pipeline.settings import get_settings
+
+    nothing = "nobody is told: set ALMANAC_ALERT_WEBHOOK, or ALMANAC_ALERT_EMAIL_TO and its companions"
+    _print_deliveries(try_sinks(get_settings()), nothing=nothing)
+
+
+def _print_deliveries(deliveries: list[Delivery], *, nothing: str) -> None:
+    """A line per sink; exit code 1 if one could not be told."""
+    if not deliveries:
+        console.print(nothing, highlight=False)
+    for delivery in deliveries:
+        news = f"{delivery.news_count} alerts" if delivery.news_count else "a word"
+        console.print(delivery.error or f"{delivery.sink}: told {news}", highlight=False)
+    if any(delivery.error for delivery in deliveries):
+        raise typer.Exit(1)
+
+
 def _words(alert: Alert) -> str:
+    from almanac_pipeline.warehouse.alerts import KINDS
+
     about = ", ".join(filter(None, (alert.subject, alert.username)))
     times = f", {alert.times_seen} times" if alert.times_seen > 1 else ""
     seen = f"last seen {alert.last_seen_at:%Y-%m-%d %H:%M} UTC{times}"
-    return f"{about}: {alert.message} ({seen}). To do: {WHAT_TO_DO[alert.kind]}"
+    kind = KINDS[alert.kind]
+    return f"{about}: {alert.message} ({seen}). To do: {kind.to_do}; docs/runbook/{kind.runbook}.md"

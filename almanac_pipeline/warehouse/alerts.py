@@ -1,13 +1,15 @@
-"""What an operator should know: raising, resolving and listing alerts, and the rule about volume.
+"""What an operator should know: the kinds of alerts, raising, resolving and listing them, and the rule
+about a run's volume.
 
 One row is open per kind and subject; what is raised again counts up. Alerts hold no member names,
-only user_id; the name is joined when they are listed. What each kind means and what to do about it
-stands in docs/operations.md. The HTTP client raises `blocked` and `budget` itself.
+only user_id; the name is joined when they are listed. Each kind has its page in docs/runbook. The
+HTTP client raises `blocked` and `budget` itself, flows and loaders what they meet, and `alert_rules`
+what only a look at the whole shows. Telling people is `alert_messages`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from statistics import median
@@ -19,7 +21,139 @@ from psycopg.sql import SQL, Identifier
 
 from almanac_pipeline.warehouse.runs import Run
 
-AlertKind = Literal["blocked", "suspicious", "feed_gap", "volume", "layout", "budget"]
+AlertKind = Literal[
+    "blocked",
+    "suspicious",
+    "feed_gap",
+    "volume",
+    "layout",
+    "budget",
+    "repeated_failures",
+    "stale_cohort",
+    "stale_feeds",
+    "enrichment_backlog",
+    "rate_limited",
+    "unusual_requests",
+    "disk_space",
+    "held_back",
+    "failed_check",
+    "undelivered",
+]
+Severity = Literal["critical", "warning"]
+"""critical: something stands still or is about to; warning: it goes on, somebody should look."""
+
+
+@dataclass(frozen=True, slots=True)
+class KindOfAlert:
+    """What is true of every alert of a kind."""
+
+    severity: Severity
+    summary: str
+    """What happened, in a few words."""
+    to_do: str
+    """The first thing to do, in one line; the page says more."""
+    runbook: str
+    """The page's name in docs/runbook, without `.md`; the Prometheus rules use the same names."""
+
+
+KINDS: Mapping[AlertKind, KindOfAlert] = {
+    "blocked": KindOfAlert(
+        "critical",
+        "a site has refused us",
+        "find out why the site refused us; then `almanac unblock HOST`",
+        "source-blocked",
+    ),
+    "suspicious": KindOfAlert(
+        "warning",
+        "an answer is too small to be believed",
+        "look whether the member really removed so much; nothing was deleted",
+        "suspicious-answer",
+    ),
+    "feed_gap": KindOfAlert(
+        "warning",
+        "a feed no longer reaches back to what is known",
+        "import a new export of the member, or have their pages read in full",
+        "feed-gap",
+    ),
+    "volume": KindOfAlert(
+        "warning",
+        "a run asked or changed far more than usual",
+        "look into the run; `almanac pause` if it should not ask so much",
+        "unusual-requests",
+    ),
+    "layout": KindOfAlert(
+        "critical",
+        "a page no longer holds what is looked for",
+        "look at the page kept in the inspection folder; nothing of it was stored",
+        "layout-changed",
+    ),
+    "budget": KindOfAlert(
+        "warning",
+        "a host's requests of the day are spent",
+        "nothing: it goes on tomorrow (UTC), or raise ALMANAC_REQUESTS_PER_DAY",
+        "budget-spent",
+    ),
+    "repeated_failures": KindOfAlert(
+        "critical",
+        "runs fail one after another",
+        "read why in `almanac runs list`; `almanac pause` if it is the site",
+        "repeated-failures",
+    ),
+    "stale_cohort": KindOfAlert(
+        "critical",
+        "a cohort was not read and published for too long",
+        "see that the daemon runs and nothing is paused: `almanac status`",
+        "stale-cohort",
+    ),
+    "stale_feeds": KindOfAlert(
+        "warning",
+        "feeds were not read for too long",
+        "see whether the site answers feeds: `almanac doctor --live`",
+        "stale-feeds",
+    ),
+    "enrichment_backlog": KindOfAlert(
+        "warning",
+        "more films wait for enrichment every day",
+        "see what they wait for: `almanac films queue`",
+        "enrichment-backlog",
+    ),
+    "rate_limited": KindOfAlert(
+        "warning",
+        "a host answers that it is asked too often",
+        "ask less often: lower ALMANAC_REQUESTS_PER_SECOND",
+        "rate-limited",
+    ),
+    "unusual_requests": KindOfAlert(
+        "warning",
+        "a host was asked far more often than usual",
+        "find the run that asks; `almanac pause` if it should not",
+        "unusual-requests",
+    ),
+    "disk_space": KindOfAlert(
+        "critical",
+        "the disk is getting full",
+        "free some space, or give the almanac more",
+        "disk-space",
+    ),
+    "held_back": KindOfAlert(
+        "critical",
+        "a cohort contradicts itself and keeps its last publication",
+        "see which rule failed: `almanac cohort show SLUG`",
+        "held-back",
+    ),
+    "failed_check": KindOfAlert(
+        "critical",
+        "a check that must pass has failed",
+        "read what it found on the asset's page in the Dagster UI",
+        "failed-check",
+    ),
+    "undelivered": KindOfAlert(
+        "warning",
+        "alerts could not be told",
+        "mend the address, then `almanac alerts try`",
+        "undelivered",
+    ),
+}
 
 # Fewer runs than these say nothing of what is usual.
 MINIMUM_EARLIER_RUNS = 5
@@ -63,6 +197,36 @@ def raise_alert(
     """
     connection.execute(
         "select ops.raise_alert(%s, %s, %s, %s, %s)", [kind, subject, message, cohort_id, user_id]
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """Something that is so at the moment, of the kind that is being looked at."""
+
+    subject: str
+    message: str
+    cohort_id: int | None = None
+
+
+def keep_alerts(connection: psycopg.Connection, kind: AlertKind, findings: Iterable[Finding]) -> None:
+    """Let the open alerts of a kind be just these findings. In the caller's transaction.
+
+    What is open and found again says the newest and does not count up: it has not happened again.
+    """
+    found = list(findings)
+    connection.execute(
+        "update ops.alerts set resolved_at = now()"
+        " where kind = %s and resolved_at is null and subject <> all(%s)",
+        [kind, [finding.subject for finding in found]],
+    )
+    connection.cursor().executemany(
+        """
+        insert into ops.alerts (kind, subject, message, cohort_id) values (%s, %s, %s, %s)
+        on conflict (kind, subject) where resolved_at is null do update
+        set message = excluded.message, last_seen_at = now()
+        """,
+        [(kind, finding.subject, finding.message, finding.cohort_id) for finding in found],
     )
 
 
