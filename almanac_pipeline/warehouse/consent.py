@@ -25,3 +25,11 @@ def set_feed_opt_in(connection: psycopg.Connection, username: str, opted_in: boo
             """,
             {"on": opted_in, "user": user_id},
         )
+
+
+def has_opted_in(connection: psycopg.Connection) -> bool:
+    """Whether any member lets us read their feed."""
+    row = connection.execute(
+        "select exists (select from raw.users where feed_opted_in_at is not null and status = 'active')"
+    ).fetchone()
+    return row is not None and bool(row[0])

@@ -308,6 +308,11 @@ def _hash(parts: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()
 
 
+def code_version() -> str:
+    """A hash over all code of this release that decides rows of a cohort's tables."""
+    return _hash({"code": _code_version(), **{stage: _sql_version(stage) for stage in SQL}})
+
+
 @functools.cache
 def _code_version() -> str:
     """A hash of the statistics' code, without comments and docstrings."""

@@ -1,0 +1,139 @@
+"""What happens by itself, as rules: who is due, what is to be built, and what keeps us from asking.
+
+The sensors and schedules (`defs/automation`) call this and turn the answers into runs.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from datetime import datetime, timedelta
+from typing import Generic, TypeVar
+
+import psycopg
+
+from almanac_pipeline.errors import AlmanacError, ConfigurationError, PermanentError, RetriableError
+from almanac_pipeline.flows.publication import changed_cohorts
+from almanac_pipeline.http.hosts import budget_words, host_of, page_policy
+from almanac_pipeline.settings import Settings
+from almanac_pipeline.sources.policy import describe_page_fetching, permits_feeds, permits_pages
+from almanac_pipeline.warehouse import changes, consent, switches
+from almanac_pipeline.warehouse.changes import ChangedCohort
+from almanac_pipeline.warehouse.publications import code_version
+from almanac_pipeline.warehouse.schedule import ScheduledCohort
+
+# How far the ticks of the schedule are apart.
+TICK = timedelta(hours=1)
+# Reading a large cohort's ratings takes half a second; more cohorts are left to the run that builds them.
+EXACT_COHORTS_COUNT = 10
+
+Report = TypeVar("Report")
+
+
+def is_due(cohort: ScheduledCohort, default_hours: int, now: datetime) -> bool:
+    """Whether the cohort would be read too late if it were left to the next tick.
+
+    By when the last sync began, however it ended: what failed is not tried again before it is due. Pure.
+    """
+    if cohort.last_sync_at is None:
+        return True
+    return cohort.last_sync_at + timedelta(hours=cohort.every_hours or default_hours) < now + TICK
+
+
+def due_cohorts(
+    cohorts: Iterable[ScheduledCohort], default_hours: int, now: datetime, busy: Collection[str]
+) -> list[ScheduledCohort]:
+    """Those that are due and that no run has in hand. Pure."""
+    return [cohort for cohort in cohorts if cohort.slug not in busy and is_due(cohort, default_hours, now)]
+
+
+def why_not_to_ask(
+    connection: psycopg.Connection, settings: Settings, *, feeds_will_do: bool = False
+) -> str | None:
+    """Why no page may be fetched now, and what to do about it; None if it may.
+
+    Where members agreed to theirs, feeds may be asked for when pages may not, if that is of use.
+    """
+    host = host_of(settings.letterboxd_url)
+    if not switches.fetching_enabled(connection):
+        return "Fetching is switched off: `almanac unpause` switches it on."
+    if any(blocked.host == host for blocked in switches.blocked_hosts(connection)):
+        return f"{host} has refused us: `almanac alerts` says what to do, `almanac unblock {host}` goes on."
+    spent, budget = switches.requests_today(connection).get(host, 0), page_policy(settings).budget_for(host)
+    if budget is not None and spent >= budget:
+        return f"{budget_words(settings, host, spent)}: it goes on after midnight UTC."
+    if permits_pages(settings, settings.letterboxd_url):
+        return None
+    has_feeds = permits_feeds(settings, settings.letterboxd_url) and consent.has_opted_in(connection)
+    if feeds_will_do and has_feeds:
+        return None
+    return f"{describe_page_fetching(settings, settings.letterboxd_url)}."
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """How far the sensor that asks for builds has come: its cursor."""
+
+    change_number: int = 0
+    code: str | None = None
+    """The version of the code that made what it asked for."""
+
+    @classmethod
+    def from_cursor(cls, cursor: str | None) -> Seen:
+        """The state that `cursor` holds; that of the beginning if there is none yet."""
+        return cls(**json.loads(cursor)) if cursor else cls()
+
+    def to_cursor(self) -> str:
+        """As `from_cursor` reads it."""
+        return json.dumps(asdict(self))
+
+
+def cohorts_to_build(
+    connection: psycopg.Connection, seen: Seen, busy: Collection[str]
+) -> tuple[list[ChangedCohort], Seen]:
+    """The cohorts whose inputs changed since `seen`, each of them once for each change; and what is seen now.
+
+    A change is asked for once, whatever becomes of the run: a cohort that is held back or fails is not
+    built over and over. One that another run has in hand is looked at again by the next call.
+    """
+    code = code_version()
+    if seen.code not in (None, code):
+        changes.note_all_cohorts(connection)
+    changes.empty_queues(connection)
+    changed = changes.changed_since(connection, seen.change_number)
+    latest = max((cohort.change_number for cohort in changed), default=seen.change_number)
+    waiting = [cohort for cohort in changed if cohort.slug in busy]
+    changes.postpone(connection, [cohort.cohort_id for cohort in waiting])
+    free = [cohort for cohort in changed if cohort.slug not in busy]
+    if len(free) <= EXACT_COHORTS_COUNT:
+        stale = changed_cohorts(connection, [cohort.slug for cohort in free])
+        free = [cohort for cohort in free if cohort.slug in stale]
+    return free, Seen(latest, code)
+
+
+@dataclass(frozen=True, slots=True)
+class EachCohort(Generic[Report]):
+    """What came of each cohort of a run, by slug: a report or an error."""
+
+    reports: Mapping[str, Report]
+    failures: Mapping[str, AlmanacError]
+
+
+def each_cohort(slugs: Sequence[str], work: Callable[[str], Report]) -> EachCohort[Report]:
+    """Do the same for every cohort of a run; that some failed is a number, that all did is an error.
+
+    Raises:
+        AlmanacError: at once what concerns them all (blocked, paused, another layout), or the first failure
+            if no cohort was without one; one that may pass rather than one that will not.
+    """
+    reports: dict[str, Report] = {}
+    failures: dict[str, AlmanacError] = {}
+    for slug in slugs:
+        try:
+            reports[slug] = work(slug)
+        except (RetriableError, PermanentError, ConfigurationError) as error:
+            failures[slug] = error
+    if failures and not reports:
+        raise min(failures.values(), key=lambda error: not error.retriable)
+    return EachCohort(reports, failures)

@@ -1,0 +1,111 @@
+"""What the schedules go by: active cohorts, when each was last synced, how often it is to be."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Literal
+
+import psycopg
+from psycopg.rows import class_row
+
+from almanac_pipeline.errors import ConfigurationError
+
+# First key of our advisory lock on a cohort that a command builds; the second is of the slug.
+COMMAND_LOCK = 7_203_151
+
+
+@dataclass(frozen=True, slots=True)
+class ScheduledCohort:
+    """An active cohort, as the schedules see it."""
+
+    slug: str
+    kind: str
+    """Of its definition."""
+    members_count: int
+    every_hours: int | None
+    """How often what is new is read; None: as often as the settings say."""
+    last_sync_at: datetime | None
+    """When the last sync of ratings began, however it ended."""
+
+
+def scheduled_cohorts(connection: psycopg.Connection) -> list[ScheduledCohort]:
+    """The active cohorts, in the order in which they were created."""
+    with connection.cursor(row_factory=class_row(ScheduledCohort)) as cursor:
+        return cursor.execute(
+            """
+            with members as (
+                select cohort_id, count(*) as members_count
+                from raw.cohort_members where until is null group by cohort_id
+            )
+            select slug, definition ->> 'kind' as kind, coalesce(members_count, 0) as members_count,
+                sync_every_hours as every_hours, (
+                    select max(started_at) from ops.scrape_runs
+                    where scrape_runs.cohort_id = cohorts.cohort_id and subject = 'ratings'
+                ) as last_sync_at
+            from raw.cohorts left join members using (cohort_id)
+            where status = 'active'
+            order by cohort_id
+            """
+        ).fetchall()
+
+
+def never_synced(connection: psycopg.Connection) -> list[str]:
+    """Slugs of the active cohorts that no run has begun to read and no command is building now."""
+    rows = connection.execute(
+        """
+        select slug from raw.cohorts
+        where status = 'active'
+            and not exists (select from ops.scrape_runs where scrape_runs.cohort_id = cohorts.cohort_id)
+            and not exists (
+                select from pg_locks
+                where locktype = 'advisory' and classid = %s and objsubid = 2 and granted
+                    and database = (select oid from pg_database where datname = current_database())
+                    and objid = (hashtext(slug)::bigint & 4294967295)::oid
+            )
+        order by cohort_id
+        """,
+        [COMMAND_LOCK],
+    )
+    return [slug for (slug,) in rows]
+
+
+@contextmanager
+def built_by_command(connection: psycopg.Connection, slug: str) -> Iterator[None]:
+    """Say that a command builds the cohort, so that no sensor does. Ends with the block or the connection."""
+    connection.execute("select pg_advisory_lock_shared(%s, hashtext(%s))", [COMMAND_LOCK, slug])
+    connection.commit()
+    try:
+        yield
+    finally:
+        connection.execute("select pg_advisory_unlock_shared(%s, hashtext(%s))", [COMMAND_LOCK, slug])
+        connection.commit()
+
+
+def set_cadence(connection: psycopg.Connection, slug: str, every_hours: int | None) -> None:
+    """Store how often what is new of the cohort is read; None: as often as the settings say. Commits.
+
+    Raises:
+        ConfigurationError: there is no such cohort.
+    """
+    changed = connection.execute(
+        "update raw.cohorts set sync_every_hours = %s, updated_at = now() where slug = %s",
+        [every_hours, slug],
+    ).rowcount
+    if not changed:
+        raise ConfigurationError(f"There is no cohort {slug}. Create it first.")
+    connection.commit()
+
+
+def switched_off(connection: psycopg.Connection, kind: Literal["SCHEDULE", "SENSOR"]) -> list[str]:
+    """Names of the schedules or sensors that somebody switched off in the Dagster UI."""
+    if not connection.execute("select where to_regclass('dagster.instigators') is not null").rowcount:
+        return []
+    rows = connection.execute(
+        "select instigator_body::jsonb -> 'origin' ->> 'instigator_name' from dagster.instigators"
+        " where instigator_type = %s and status = 'STOPPED'",
+        [kind],
+    )
+    return [name for (name,) in rows]
