@@ -1,0 +1,1 @@
+"""Who looks whether something needs a person, and who tells them."""
