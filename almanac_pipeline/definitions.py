@@ -3,6 +3,7 @@
 import dagster as dg
 
 from almanac_pipeline.defs import jobs
+from almanac_pipeline.defs.alerting.sensors import alerting
 from almanac_pipeline.defs.automation.chain import chain
 from almanac_pipeline.defs.enrichment import assets as enrichment
 from almanac_pipeline.defs.enrichment import maintenance
@@ -26,7 +27,7 @@ defs = dg.Definitions(
         jobs.import_exports,
         jobs.maintenance,
     ],
-    sensors=[sensors.inbox, chain],
+    sensors=[sensors.inbox, chain, *alerting],
     schedules=[maintenance.monthly_maintenance],
     resources={"almanac": Almanac()},
     # One process per run: measured at 1.4 s for ten steps beside 35 s with a process per step.
