@@ -65,6 +65,17 @@ class Services:
             raise ServiceError(f"daemon did not start; its last words are in {daemon.log_file}")
         return webserver
 
+    def start_metrics(self) -> Service:
+        """Serve /metrics for Prometheus, on another port if its own is taken."""
+        port = free_port(self._settings.metrics_port)
+        command = [sys.executable, "-c", "from almanac_pipeline.cli import main; main()"]
+        return self.start(
+            "metrics",
+            [*command, "metrics", "--port", str(port)],
+            url=f"http://127.0.0.1:{port}",
+            ready_path="/metrics",
+        )
+
     def start_docs(self, folder: Path) -> Service:
         """Serve the static documentation in `folder` on a free port."""
         port = free_port(8080)

@@ -26,6 +26,7 @@ from almanac_pipeline.cli import (
     films,
     import_,
     member,
+    metrics,
     parse,
     rank,
     runs,
@@ -61,6 +62,7 @@ app.command()(fetching.unblock)
 app.command("import")(import_.import_)
 app.command()(parse.parse)
 app.command()(doctor.doctor)
+app.command()(metrics.metrics)
 app.command()(docs.docs)
 app.command()(backup.backup)
 app.command()(backup.restore)

@@ -25,9 +25,11 @@ def up() -> None:
     with console.status("starting Dagster (about 15 s)"):
         prepare_instance(settings)
         webserver = Services(settings).start_dagster()
+        metrics = Services(settings).start_metrics()
     console.print(f"database   {describe(database_url)}", highlight=False)
     console.print(f"Dagster UI {webserver.url}", highlight=False)
-    console.print("`almanac down` stops both.")
+    console.print(f"metrics    {metrics.url}/metrics", highlight=False)
+    console.print("`almanac down` stops them.")
 
 
 def down() -> None:

@@ -24,7 +24,8 @@ with runs as materialized (
         to_timestamp(start_time) as started_at, to_timestamp(end_time) as finished_at
     from dagster.runs as theirs
     left join ops.run_telemetry as known using (run_id)
-    -- Few at any time, so looked for first. What has ended is written once; a row whose run is gone from Dagster stays as it is.
+    -- Few at any time, so looked for first. What has ended is written once; a row whose run is gone from
+    -- Dagster stays as it is.
     where known.job is null or known.status <> lower(theirs.status) or known.status <> all(%(final)s)
 )
 insert into ops.run_telemetry
@@ -347,10 +348,16 @@ MEASURES = (
     Measure(
         "almanac_cohort_success_timestamp_seconds",
         "gauge",
-        "When an active cohort was last read such that its marts show it; before that, when it was created.",
+        "When an active cohort was last read such that its marts show it; until then, when it was created. "
+        "Without those that nobody ever began to read, as those made of imports.",
         ("cohort",),
-        "select slug, extract(epoch from coalesce(last_success_at, created_at)) from ops.cohort_pipelines"
-        " where status = 'active'",
+        """
+        select slug, extract(epoch from coalesce(last_success_at, created_at))
+        from ops.cohort_pipelines as pipelines
+        where status = 'active' and exists (
+            select from ops.scrape_runs where scrape_runs.cohort_id = pipelines.cohort_id
+        )
+        """,
         needs="ops.cohort_pipelines",
         is_slow=True,
     ),
