@@ -1,0 +1,1 @@
+"""How the numbers of published cohorts are spread, and how far they moved."""
