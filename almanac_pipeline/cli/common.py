@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 import typer
 from rich.console import Console
 from rich.markup import escape
 
-from almanac_pipeline.errors import ConfigurationError, WarehouseError
+from almanac_pipeline.errors import AlmanacError, ConfigurationError, WarehouseError
 
 if TYPE_CHECKING:
     import psycopg
@@ -132,7 +132,7 @@ def run(job: str, *cohorts: str, tags: dict[str, str] | None = None) -> RunOutco
     from almanac_pipeline.launch import run_job
     from almanac_pipeline.settings import get_settings
 
-    with _naming_the_unread():
+    with _keeping_alerts(), _naming_the_unread():
         outcomes = run_job(job, cohorts, settings=get_settings(), console=console, tags=tags)
     for outcome in outcomes:
         _say_finished(job, outcome)
@@ -153,7 +153,7 @@ def run_again(beginning: str, *, only_what_failed: bool) -> None:
     earlier = find_run(beginning)
 
     def repeat() -> None:
-        with _naming_the_unread():
+        with _keeping_alerts(), _naming_the_unread():
             outcome = launch.run_again(
                 earlier.run_id, only_what_failed=only_what_failed, settings=get_settings(), console=console
             )
@@ -200,6 +200,21 @@ def _carry_on(cohort: str, begin: Callable[[], object]) -> None:
         run("statistics", cohort)
     if failure is not None:
         raise failure
+
+
+@contextmanager
+def _keeping_alerts() -> Iterator[None]:
+    """Raise and resolve the alerts after runs of ours, also failed ones: no daemon may be there to look."""
+    from almanac_pipeline.flows.alerts import look
+    from almanac_pipeline.settings import get_settings
+    from almanac_pipeline.warehouse.connection import database_failures, prepared_database_url
+
+    try:
+        yield
+    finally:
+        # What is wrong with the database the run itself has said.
+        with suppress(AlmanacError), database_failures():
+            look(prepared_database_url(), get_settings())
 
 
 @contextmanager

@@ -346,7 +346,9 @@ def test_each_sink_hears_everything_and_of_the_others_failure(
         almanac("alerts", "send")
         [received] = mail.mails
         assert received["Subject"] == "Cohort Almanac: alerts: 2 open"
-        body = str(received.get_payload())
+        body = received.get_payload(decode=True)
+        assert isinstance(body, bytes)
+        body = body.decode()
         assert "letterboxd.com: a host's requests of the day are spent: spent." in body
         assert "webhook: alerts could not be told: The webhook could not be told: it answered 500." in body
         assert almanac("alerts", "try").lines == [

@@ -236,6 +236,18 @@ def test_a_wrong_histogram_holds_the_cohort_back_with_what_was_published_before(
     assert shown_ratings_count(attempt) == stored_ratings_count(troubles.spoilt) + len(troubles.victims)
 
 
+def test_commands_raise_and_resolve_alerts_without_a_daemon(troubles: Troubles) -> None:
+    def open_kinds(attempt: Attempt) -> set[str]:
+        return {row["kind"] for row in attempt.tables["ops.alerts"] if row["resolved_at"] is None}
+
+    assert "held_back" not in open_kinds(troubles.spoilt)
+    assert "held_back" in open_kinds(troubles.wrong_total)
+    assert "held_back" not in open_kinds(troubles.corrected)
+    assert {"blocked", "repeated_failures"} <= {
+        row["kind"] for row in troubles.corrected.tables["ops.alerts"]
+    }
+
+
 def test_a_corrected_histogram_lets_the_cohort_through(troubles: Troubles) -> None:
     attempt = troubles.corrected
     assert attempt.outcome.code == 0, attempt.outcome
