@@ -249,6 +249,11 @@ class Settings(BaseSettings):
         return self.home / "inspection"
 
     @property
+    def data_docs_folder(self) -> Path:
+        """Where the pages of the quality checks are kept."""
+        return self.home / "data_docs"
+
+    @property
     def dagster_home(self) -> Path:
         """Where Dagster keeps its instance file and compute logs."""
         return self.home / "dagster_home"

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+from datetime import UTC, datetime, timedelta
+
 from almanac_pipeline.cli.common import console
 from almanac_pipeline.cli.tables import plain_table
 
@@ -49,22 +52,25 @@ def down() -> None:
 
 
 def status() -> None:
-    """Say what runs and how fresh each cohort is. Starts nothing.
+    """Say what runs, what comes next, and how fresh and whole each cohort is. Starts nothing.
 
     Example: `almanac status`
     """
     from almanac_pipeline.http.hosts import budget_words
+    from almanac_pipeline.schedules import next_runs
     from almanac_pipeline.services import Services
     from almanac_pipeline.settings import get_settings
     from almanac_pipeline.warehouse.alerts import open_alerts
     from almanac_pipeline.warehouse.connection import connect_to, describe, running_database_url
-    from almanac_pipeline.warehouse.marts import cohort_overview
+    from almanac_pipeline.warehouse.marts import cohort_overview, stopped_schedules
     from almanac_pipeline.warehouse.migrate import current_revision
-    from almanac_pipeline.warehouse.switches import requests_today
+    from almanac_pipeline.warehouse.switches import fetching_enabled, requests_today
 
     settings = get_settings()
+    now = datetime.now(UTC)
     url = running_database_url(settings)
-    for service in Services(settings).running():
+    services = Services(settings)
+    for service in services.running():
         console.print(f"{service.name:<10} {service.url or 'running'}", highlight=False)
     if url is None:
         console.print("database   not running: `almanac up` or any command that needs it starts it")
@@ -78,8 +84,52 @@ def status() -> None:
             console.print(f"asked      {host}: {budget_words(settings, host, requests)}", highlight=False)
         if count := len(open_alerts(connection)):
             console.print(f"alerts     {count} open: `almanac alerts` says what to do", highlight=False)
-        table = plain_table("cohort", "status", "members>", "ratings>", "last published (UTC)")
+        if not fetching_enabled(connection):
+            console.print("fetching   paused: nothing is asked until `almanac unpause`")
+        stopped = stopped_schedules(connection)
+        table = plain_table(
+            "cohort",
+            "status",
+            "members>",
+            "ratings>",
+            "published (UTC)",
+            "last success (UTC)",
+            "age>",
+            "covered>",
+            "failures>",
+        )
         for row in cohort_overview(connection):
-            published = f"{row.published_at:%Y-%m-%d %H:%M}" if row.published_at else "never"
-            table.add_row(row.slug, row.status, f"{row.members:,}", f"{row.ratings:,}", published)
+            table.add_row(
+                row.slug,
+                row.status,
+                f"{row.members:,}",
+                f"{row.ratings:,}",
+                _time(row.published_at),
+                _time(row.last_success_at),
+                "" if row.last_success_at is None else _age(now - row.last_success_at),
+                # Rounded down: 99 % is a promise.
+                "" if row.coverage is None else f"{math.floor(row.coverage * 1000) / 10:g} %",
+                f"{row.failures:,}",
+            )
     console.print(table if table.row_count else "no cohort yet: `almanac cohort build SLUG --seed NAME`")
+    if not table.row_count:
+        return
+    schedules = plain_table("schedule", "next (UTC)", "what")
+    for run in next_runs(now, stopped):
+        schedules.add_row(
+            run.schedule.name, "switched off" if run.at is None else _time(run.at), run.schedule.purpose
+        )
+    console.print(schedules)
+    if services.get("daemon") is None:
+        console.print("No daemon of this home runs, so the schedules wait: `almanac up` starts one.")
+
+
+def _time(at: datetime | None) -> str:
+    return "never" if at is None else f"{at:%Y-%m-%d %H:%M}"
+
+
+def _age(age: timedelta) -> str:
+    minutes = int(age.total_seconds() // 60)
+    if minutes < 120:
+        return f"{minutes} min"
+    return f"{minutes // 60} h" if minutes < 2 * 24 * 60 else f"{minutes // 60 // 24} d"

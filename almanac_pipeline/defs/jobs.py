@@ -10,6 +10,7 @@ members_and_opinions = dg.AssetSelection.groups("ingestion") - exports_of_member
 diaries_and_watchlists = dg.AssetSelection.groups("viewings")
 upkeep = dg.AssetSelection.assets("ops/tmdb_maintenance")
 outside_world = dg.AssetSelection.groups("enrichment") - upkeep
+measured = dg.AssetSelection.assets("ops/quality_measurements")
 statistics_and_marts = dg.AssetSelection.groups("statistics", "almanac")
 
 cohort_almanac = dg.define_asset_job(
@@ -55,5 +56,11 @@ maintenance = dg.define_asset_job(
     "maintenance",
     selection=upkeep,
     description="TMDB's answers within its terms: refreshed where they changed, purged where they expired.",
+    tags=TAGS,
+)
+quality = dg.define_asset_job(
+    "quality",
+    selection=measured,
+    description="How the numbers of published cohorts are spread and how far they moved; holds nothing back.",
     tags=TAGS,
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -24,6 +25,12 @@ class CohortOverview:
     films: int
     ratings: int
     published_at: datetime | None
+    last_success_at: datetime | None
+    """When the members were last read such that what is published shows them."""
+    failures: int
+    """Runs of the last 24 hours that failed, and reads of members that were not overcome since."""
+    coverage: float | None
+    """The least of the audited shares of ratings, likes and TMDB ids that are known; None before an audit."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,10 +63,22 @@ class PersonOverview:
 
 def cohort_overview(connection: psycopg.Connection) -> list[CohortOverview]:
     """All cohorts by slug, with the counts of their last publication."""
-    query = """
+    # dbt makes the audits' table, which a database without any build does not have.
+    row = connection.execute("select to_regclass('intermediate.cohort_audits') is not null").fetchone()
+    audits = (
+        "intermediate.cohort_audits"
+        if row == (True,)
+        else "(select 0, '', 0) as t (cohort_id, rule, observed)"
+    )
+    query = f"""
         select c.slug, c.label, c.status, coalesce(p.members_count, members.count) as members,
-               coalesce(p.films_count, 0) as films, coalesce(p.ratings_count, 0) as ratings, p.published_at
+               coalesce(p.films_count, 0) as films, coalesce(p.ratings_count, 0) as ratings, p.published_at,
+               pipeline.last_success_at,
+               pipeline.failed_runs_count + pipeline.open_failures_count as failures,
+               (select min(observed)::float from {audits}
+                where cohort_id = c.cohort_id and starts_with(rule, 'coverage_')) as coverage
         from raw.cohorts as c
+        join ops.cohort_pipelines as pipeline using (cohort_id)
         cross join lateral (
             select count(*) as count from raw.cohort_members as m
             where m.cohort_id = c.cohort_id and m.until is null
@@ -72,6 +91,18 @@ def cohort_overview(connection: psycopg.Connection) -> list[CohortOverview]:
     """
     with connection.cursor(row_factory=class_row(CohortOverview)) as cursor:
         return cursor.execute(query).fetchall()
+
+
+def stopped_schedules(connection: psycopg.Connection) -> frozenset[str]:
+    """The names of the schedules that somebody switched off, as Dagster keeps it."""
+    row = connection.execute("select to_regclass('dagster.instigators') is not null").fetchone()
+    if row != (True,):
+        return frozenset()
+    bodies = connection.execute(
+        "select instigator_body from dagster.instigators"
+        " where instigator_type = 'SCHEDULE' and status = 'STOPPED'"
+    )
+    return frozenset(json.loads(body)["origin"]["job_name"] for (body,) in bodies)
 
 
 def member_overview(connection: psycopg.Connection, cohort: str) -> list[MemberOverview]:

@@ -17,6 +17,7 @@ import psycopg
 import pytest
 from psycopg.conninfo import conninfo_to_dict
 
+from almanac_pipeline.schedules import SCHEDULES
 from almanac_pipeline.services import Services
 from almanac_pipeline.settings import Settings
 from almanac_pipeline.warehouse.embedded import EmbeddedServer
@@ -121,7 +122,32 @@ def test_status_shows_what_is_published(almanac: Almanac, published: str) -> Non
     outcome = almanac("status")
     assert (outcome.code, outcome.err) == (0, "")
     assert outcome.lines[1].split()[:4] == ["cohort", "status", "members", "ratings"]
-    assert outcome.lines[2].split()[:4] == ["friends", "active", "3", "11"]
+    row = outcome.lines[2].split()
+    # No member was ever read: the fixture's ratings came from nowhere.
+    assert (row[:4], row[6:]) == (["friends", "active", "3", "11"], ["never", "0", "%", "0"])
+
+
+def test_status_says_how_old_and_whole_a_cohort_is_and_what_comes_next(
+    almanac: Almanac, published: str
+) -> None:
+    with psycopg.connect(published) as connection:
+        connection.execute(
+            "insert into ops.scrape_runs (cohort_id, subject, status, started_at, finished_at)"
+            " select cohort_id, 'ratings', 'succeeded', now() - interval '3 hours',"
+            " now() - interval '150 minutes' from raw.cohorts"
+        )
+        connection.execute(
+            "update intermediate.cohort_audits set observed = 0.9999 where starts_with(rule, 'coverage_')"
+        )
+        connection.execute(
+            "insert into ops.scrape_failures (user_id, page_kind, error_kind, message)"
+            " select user_id, 'ratings', 'RetriableError', 'slow' from raw.users where username = 'ann'"
+        )
+    outcome = almanac("status")
+    assert outcome.lines[2].split()[8:] == ["2", "h", "99.9", "%", "1"]
+    schedules = [line.split()[0] for line in outcome.lines[4:-1]]
+    assert sorted(schedules) == sorted(schedule.name for schedule in SCHEDULES)
+    assert outcome.lines[-1].startswith("No daemon of this home runs")
 
 
 @pytest.mark.parametrize("command", [("status",), ("cohort", "list"), ("db", "url"), ("db", "psql")])
