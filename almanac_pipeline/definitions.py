@@ -13,11 +13,16 @@ from almanac_pipeline.defs.ingestion import exports, sensors
 from almanac_pipeline.defs.modelling import assets as modelling
 from almanac_pipeline.defs.modelling.checks import audit_checks
 from almanac_pipeline.defs.publication import assets as publication
+from almanac_pipeline.defs.quality import assets as quality
+from almanac_pipeline.defs.quality.checks import quality_checks
+from almanac_pipeline.defs.quality.sensors import published_cohorts
 from almanac_pipeline.defs.resources import Almanac
 
 defs = dg.Definitions(
-    assets=dg.load_assets_from_modules([ingestion, exports, enrichment, maintenance, modelling, publication]),
-    asset_checks=[*audit_checks, *coverage_checks],
+    assets=dg.load_assets_from_modules(
+        [ingestion, exports, enrichment, maintenance, modelling, publication, quality]
+    ),
+    asset_checks=[*audit_checks, *coverage_checks, *quality_checks],
     jobs=[
         jobs.cohort_almanac,
         jobs.scrape,
@@ -26,8 +31,9 @@ defs = dg.Definitions(
         jobs.statistics,
         jobs.import_exports,
         jobs.maintenance,
+        jobs.quality,
     ],
-    sensors=[sensors.inbox, chain, *alerting],
+    sensors=[sensors.inbox, chain, published_cohorts, *alerting],
     schedules=[maintenance.monthly_maintenance],
     resources={"almanac": Almanac()},
     # One process per run: measured at 1.4 s for ten steps beside 35 s with a process per step.
