@@ -122,6 +122,12 @@ class WarehouseError(AlmanacError):
     """PostgreSQL cannot be started, reached or migrated."""
 
 
+class DatabaseAwayError(WarehouseError):
+    """PostgreSQL does not answer now: it is being restarted, or something is between us."""
+
+    retriable = True
+
+
 class DbtError(AlmanacError):
     """dbt could not parse or build; the message names the model or test and says what it said.
 

@@ -16,16 +16,15 @@ from typing import TYPE_CHECKING, cast
 
 from rich.console import Console
 
+from almanac_pipeline.cohort_tags import COHORTS_TAG, PARTITION_TAG, RANGE_TAGS
 from almanac_pipeline.errors import AlmanacError, ConfigurationError, WarehouseError
 from almanac_pipeline.settings import Settings
 
 if TYPE_CHECKING:
     from dagster import DagsterEvent, DagsterInstance, DagsterRun, Definitions
 
-PARTITION_TAG = "dagster/partition"
-RANGE_TAGS = ("dagster/asset_partition_range_start", "dagster/asset_partition_range_end")
 # What a repetition takes over of a run's tags: its cohorts, and how they were to be built.
-KEPT_TAGS = (PARTITION_TAG, *RANGE_TAGS, "almanac/mode", "almanac/force")
+KEPT_TAGS = (PARTITION_TAG, *RANGE_TAGS, COHORTS_TAG, "almanac/mode", "almanac/force")
 
 
 class RunFailedError(AlmanacError):
@@ -131,9 +130,14 @@ class _Launcher:
         repository = self.definitions.get_repository_def()
         origin = RemoteRepositoryOrigin(RegisteredCodeLocationOrigin("almanac"), repository.name)
         # The view below is what a person reads; the log is in the Dagster UI.
-        config = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
+        config = {
+            "loggers": {"console": {"config": {"log_level": "CRITICAL"}}},
+            # Whoever waits for a command decides whether to try again, and when.
+            "execution": {"config": {"retries": {"disabled": {}}}},
+        }
         tags = {
             **tags,
+            "dagster/max_retries": "0",
             almanac_instance.RUN_PROCESS_TAG: almanac_instance.process_tag(again.run_id if again else None),
         }
         plan = None
@@ -224,7 +228,9 @@ def _partition_tags(keys: Sequence[str]) -> dict[str, str]:
 
 
 def partition_words(tags: Mapping[str, str]) -> str:
-    """The cohorts of a run with these tags: one, the ends of a range, or nothing."""
+    """The cohorts of a run with these tags: all by name, the ends of a range, or nothing."""
+    if several := tags.get(COHORTS_TAG):
+        return several.replace(",", ", ")
     ends = [tags[name] for name in (PARTITION_TAG, *RANGE_TAGS) if name in tags]
     return " to ".join(ends)
 

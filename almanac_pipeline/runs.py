@@ -9,9 +9,10 @@ from datetime import UTC, datetime
 
 from dagster import DagsterEventType, DagsterInstance, DagsterRunStatus, EventLogEntry, RunRecord, RunsFilter
 
+from almanac_pipeline.cohort_tags import COHORTS_TAG, PARTITION_TAG, cohorts_of
 from almanac_pipeline.errors import ConfigurationError
 from almanac_pipeline.instance import close_dead_runs, prepare_dagster_home
-from almanac_pipeline.launch import PARTITION_TAG, RANGE_TAGS, cause_words, partition_words
+from almanac_pipeline.launch import cause_words, partition_words
 from almanac_pipeline.settings import get_settings
 from almanac_pipeline.terminal import SUMMARY_KEY
 from almanac_pipeline.warehouse.connection import prepared_database_url
@@ -139,13 +140,7 @@ def _find(instance: DagsterInstance, beginning: str) -> RunRecord:
 
 
 def _concerns(record: RunRecord, cohort: str, known: Sequence[str]) -> bool:
-    tags = record.dagster_run.tags
-    if tags.get(PARTITION_TAG) == cohort:
-        return True
-    first, last = (tags.get(name) for name in RANGE_TAGS)
-    if first not in known or last not in known or cohort not in known:
-        return False
-    return known.index(first) <= known.index(cohort) <= known.index(last)
+    return cohort in cohorts_of(record.dagster_run.tags, known)
 
 
 def _run(record: RunRecord) -> Run:
@@ -155,7 +150,7 @@ def _run(record: RunRecord) -> Run:
         run_id=run.run_id,
         job=run.job_name,
         cohorts=partition_words(run.tags),
-        cohort=run.tags.get(PARTITION_TAG),
+        cohort=None if COHORTS_TAG in run.tags else run.tags.get(PARTITION_TAG),
         status=run.status.value.lower(),
         began_at=datetime.fromtimestamp(began, UTC) if began else None,
         seconds=until - began if began and until else None,

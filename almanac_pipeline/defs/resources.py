@@ -6,9 +6,9 @@ from contextlib import contextmanager
 import dagster as dg
 import psycopg
 
-from almanac_pipeline.errors import AlmanacError
+from almanac_pipeline.errors import AlmanacError, LongPauseError
 from almanac_pipeline.http.client import PoliteClient
-from almanac_pipeline.postgres import failure_words
+from almanac_pipeline.postgres import failure_words, is_away
 from almanac_pipeline.settings import Settings, get_settings
 from almanac_pipeline.sources.feed import FeedSource
 from almanac_pipeline.sources.pages.source import PagesSource
@@ -53,14 +53,15 @@ class Almanac(dg.ConfigurableResource):
 
 @contextmanager
 def final_errors() -> Iterator[None]:
-    """Our errors end a step for good: the polite client has already tried three times.
+    """Our errors end a step in their own words; only what may pass is left to be tried again by its policy.
 
-    Without this Dagster's own retries would repeat permanent errors.
+    A long pause that a host asked for is not waited for: the next run asks again.
     """
     try:
         yield
     except AlmanacError as error:
-        raise dg.Failure(description=str(error), allow_retries=False) from error
+        may_pass = error.retriable and not isinstance(error, LongPauseError)
+        raise dg.Failure(description=str(error), allow_retries=may_pass) from error
     except psycopg.Error as error:
         # Its own words may repeat a row, and Dagster keeps them for good.
-        raise dg.Failure(description=failure_words(error), allow_retries=False) from None
+        raise dg.Failure(description=failure_words(error), allow_retries=is_away(error)) from None

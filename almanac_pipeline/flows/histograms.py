@@ -45,8 +45,12 @@ def refresh_histograms(
     source: Source,
     cohort_slug: str,
     run_id: str | None = None,
+    *,
+    only_new: bool = False,
 ) -> HistogramsReport:
     """Read the histograms that are missing or old, where pages may be. Only changed counts are written.
+
+    With `only_new` the old ones are left alone.
 
     Raises:
         BlockedError, PausedError, ConfigurationError: at once, for the whole run.
@@ -62,7 +66,9 @@ def refresh_histograms(
         connect_to(database_url, autocommit=True) as connection,
     ):
         upkeep.prepare_view(connection, histogram_max_age_days=settings.histogram_max_age_days)
-        due = histograms.histograms_due(connection, cohort.cohort_id) if is_permitted else []
+        due = []
+        if is_permitted:
+            due = histograms.histograms_due(connection, cohort.cohort_id, only_new=only_new)
         known_count = histograms.count_histograms(connection, cohort.cohort_id)
 
         def fetch(film: DueHistogram, stopping: threading.Event) -> FetchedHistogram:

@@ -13,7 +13,7 @@ import psycopg
 from psycopg import Connection
 from psycopg_pool import ConnectionPool
 
-from almanac_pipeline.errors import WarehouseError
+from almanac_pipeline.errors import DatabaseAwayError, WarehouseError
 from almanac_pipeline.postgres import NETWORK_OPTIONS, PATIENCE_SECONDS, failure_words, is_away
 
 CONNECTION_SECONDS = 2.0
@@ -49,7 +49,8 @@ def patiently(work: Callable[[], Result]) -> Result:
     `work` may therefore happen twice, and must not mind.
 
     Raises:
-        WarehouseError: the database stays away, or refuses.
+        DatabaseAwayError: the database stays away.
+        WarehouseError: it refuses.
     """
     deadline: float | None = None
     while True:
@@ -58,7 +59,8 @@ def patiently(work: Callable[[], Result]) -> Result:
         except psycopg.Error as error:
             now = time.monotonic()
             deadline = deadline or now + PATIENCE_SECONDS
-            failure = None if is_away(error) and now < deadline else failure_words(error)
+            kind = DatabaseAwayError if is_away(error) else WarehouseError
+            failure = None if is_away(error) and now < deadline else kind(failure_words(error))
         if failure is not None:
-            raise WarehouseError(failure)
+            raise failure
         time.sleep(RETRY_SECONDS)

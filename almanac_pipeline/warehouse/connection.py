@@ -12,8 +12,8 @@ import sqlalchemy
 from psycopg.conninfo import conninfo_to_dict
 from psycopg_pool import ConnectionPool
 
-from almanac_pipeline.errors import WarehouseError
-from almanac_pipeline.postgres import NETWORK_OPTIONS, PATIENCE_SECONDS, failure_words
+from almanac_pipeline.errors import DatabaseAwayError, WarehouseError
+from almanac_pipeline.postgres import NETWORK_OPTIONS, PATIENCE_SECONDS, failure_words, is_away
 from almanac_pipeline.settings import Settings, get_settings
 from almanac_pipeline.warehouse.embedded import EmbeddedServer
 from almanac_pipeline.warehouse.migrate import migrate
@@ -62,12 +62,15 @@ def connect_to(url: str, *, autocommit: bool = False) -> psycopg.Connection:
     """A connection to the database at `url`.
 
     Raises:
-        WarehouseError: it cannot be reached; the message names host and port, never the password.
+        DatabaseAwayError: it cannot be reached; the message names host and port, never the password.
+        WarehouseError: what was given is no address of a database.
     """
     try:
         return psycopg.connect(url, autocommit=autocommit, application_name="almanac", **NETWORK_OPTIONS)
     except psycopg.OperationalError as error:
-        raise WarehouseError(f"The database at {describe(url)} cannot be reached: {_reason(error)}") from None
+        raise DatabaseAwayError(
+            f"The database at {describe(url)} cannot be reached: {_reason(error)}"
+        ) from None
     except psycopg.ProgrammingError:  # its message would repeat parts of the URL
         raise WarehouseError(f"{describe(url)} cannot be used.") from None
 
@@ -82,7 +85,7 @@ def database_failures() -> Iterator[None]:
     try:
         yield
     except psycopg.Error as error:
-        raise WarehouseError(failure_words(error)) from None
+        raise (DatabaseAwayError if is_away(error) else WarehouseError)(failure_words(error)) from None
 
 
 def connection_pool(url: str, size: int) -> ConnectionPool[psycopg.Connection]:

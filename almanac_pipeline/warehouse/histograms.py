@@ -46,8 +46,13 @@ class HistogramPreview:
     stated_average: Decimal | None
 
 
-def histograms_due(connection: psycopg.Connection, cohort_id: int) -> list[DueHistogram]:
-    """The cohort's films whose histogram was never read or too long ago, oldest first."""
+def histograms_due(
+    connection: psycopg.Connection, cohort_id: int, *, only_new: bool = False
+) -> list[DueHistogram]:
+    """The cohort's films whose histogram was never read or too long ago, oldest first.
+
+    With `only_new` those that were never read.
+    """
     with connection.cursor(row_factory=class_row(DueHistogram)) as cursor:
         return cursor.execute(
             f"""
@@ -55,10 +60,10 @@ def histograms_due(connection: psycopg.Connection, cohort_id: int) -> list[DueHi
             from ({COHORT_FILMS}) as seen
             join ops.films_needing_enrichment as needing using (film_id)
             join ops.film_metadata_sync as sync using (film_id)
-            where is_histogram_due
+            where is_histogram_due and (histogram_fetched_at is null or not %(only_new)s)
             order by histogram_fetched_at nulls first, watchers_count desc, film_id
             """,
-            {"cohort": cohort_id},
+            {"cohort": cohort_id, "only_new": only_new},
         ).fetchall()
 
 

@@ -1,12 +1,15 @@
 """The raw assets about films: their pages and TMDB entries, and how the whole site rated them."""
 
+from typing import Any
+
 import dagster as dg
 
+from almanac_pipeline.defs.batches import materialize_each
 from almanac_pipeline.defs.ingestion.assets import likes, ratings
 from almanac_pipeline.defs.metadata import records_table, report_metadata
 from almanac_pipeline.defs.resources import Almanac, final_errors
-from almanac_pipeline.flows.films import enrich_films
-from almanac_pipeline.flows.histograms import refresh_histograms
+from almanac_pipeline.flows.films import FilmsReport, enrich_films
+from almanac_pipeline.flows.histograms import HistogramsReport, refresh_histograms
 from almanac_pipeline.partitions import cohorts
 from almanac_pipeline.warehouse.cohorts import get_cohort
 from almanac_pipeline.warehouse.connection import connect_to
@@ -20,6 +23,8 @@ COMMON = {
     "pool": "enrichment",
     "code_version": "1",
 }
+HISTOGRAMS_TAG = "almanac/histograms"
+"""Run tag: `new` reads those that were never read, and none again because it is old."""
 
 
 @dg.asset(
@@ -30,21 +35,22 @@ COMMON = {
     **COMMON,
 )
 def film_metadata(context: dg.AssetExecutionContext, almanac: Almanac) -> dg.MaterializeResult:
-    with (
-        final_errors(),
-        almanac.pages(context.run.run_id) as source,
-        almanac.tmdb(context.run.run_id) as tmdb,
-    ):
-        report = enrich_films(
-            almanac.database_url,
-            almanac.settings,
-            source,
-            tmdb,
-            context.partition_key,
-            context.run.run_id,
-        )
-    for note in report.notes:
-        context.log.warning(note)
+    run_id = context.run.run_id
+    with final_errors(), almanac.pages(run_id) as source, almanac.tmdb(run_id) as tmdb:
+
+        def enrich(slug: str) -> FilmsReport:
+            report = enrich_films(almanac.database_url, almanac.settings, source, tmdb, slug, run_id)
+            for note in report.notes:
+                context.log.warning(note)
+            return report
+
+        def describe(slug: str, report: FilmsReport) -> dict[str, Any]:
+            return _films_metadata(report) | coverage_shares(almanac, slug, PAGE_FIELDS)
+
+        return materialize_each(context, enrich, describe)
+
+
+def _films_metadata(report: FilmsReport) -> dict[str, Any]:
     summary = "; ".join(
         [
             f"{_share(report.fetched_count, report.due_count)} films, "
@@ -52,11 +58,8 @@ def film_metadata(context: dg.AssetExecutionContext, almanac: Almanac) -> dg.Mat
             *report.notes,
         ]
     )
-    return dg.MaterializeResult(
-        metadata=report_metadata(
-            report, summary, latest_films=records_table(report.preview), failures=list(report.failures)
-        )
-        | coverage_shares(almanac, context.partition_key, PAGE_FIELDS)
+    return report_metadata(
+        report, summary, latest_films=records_table(report.preview), failures=list(report.failures)
     )
 
 
@@ -68,14 +71,20 @@ def film_metadata(context: dg.AssetExecutionContext, almanac: Almanac) -> dg.Mat
     **COMMON,
 )
 def film_histograms(context: dg.AssetExecutionContext, almanac: Almanac) -> dg.MaterializeResult:
-    with final_errors(), almanac.pages(context.run.run_id) as source:
-        report = refresh_histograms(
-            almanac.database_url,
-            almanac.settings,
-            source,
-            context.partition_key,
-            context.run.run_id,
-        )
+    run_id, only_new = context.run.run_id, context.run.tags.get(HISTOGRAMS_TAG) == "new"
+    with final_errors(), almanac.pages(run_id) as source:
+
+        def refresh(slug: str) -> HistogramsReport:
+            url, settings = almanac.database_url, almanac.settings
+            return refresh_histograms(url, settings, source, slug, run_id, only_new=only_new)
+
+        def describe(slug: str, report: HistogramsReport) -> dict[str, Any]:
+            return _histograms_metadata(report) | coverage_shares(almanac, slug, HISTOGRAM_FIELDS)
+
+        return materialize_each(context, refresh, describe)
+
+
+def _histograms_metadata(report: HistogramsReport) -> dict[str, Any]:
     read = report.due_count - report.failures_count
     summary = "; ".join(
         [
@@ -84,11 +93,8 @@ def film_histograms(context: dg.AssetExecutionContext, almanac: Almanac) -> dg.M
             *report.notes,
         ]
     )
-    return dg.MaterializeResult(
-        metadata=report_metadata(
-            report, summary, latest_histograms=records_table(report.preview), failures=list(report.failures)
-        )
-        | coverage_shares(almanac, context.partition_key, HISTOGRAM_FIELDS)
+    return report_metadata(
+        report, summary, latest_histograms=records_table(report.preview), failures=list(report.failures)
     )
 
 

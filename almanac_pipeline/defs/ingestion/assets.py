@@ -1,9 +1,11 @@
 """The raw assets that come from members' pages and feeds: who is in the cohort, opinions, viewings."""
 
 from collections.abc import Callable
+from typing import Any
 
 import dagster as dg
 
+from almanac_pipeline.defs.batches import materialize_each
 from almanac_pipeline.defs.metadata import (
     changed_count,
     histogram_picture,
@@ -12,7 +14,8 @@ from almanac_pipeline.defs.metadata import (
 )
 from almanac_pipeline.defs.resources import Almanac, final_errors
 from almanac_pipeline.flows.likes import sync_likes
-from almanac_pipeline.flows.members import sync_members
+from almanac_pipeline.flows.members import MembersReport, sync_members
+from almanac_pipeline.flows.opinions import OpinionsReport
 from almanac_pipeline.flows.ratings import sync_ratings
 from almanac_pipeline.flows.viewings import ViewingsReport, sync_diary, sync_watchlist
 from almanac_pipeline.partitions import cohorts
@@ -36,16 +39,20 @@ MODE_TAG = "almanac/mode"
     **COMMON,
 )
 def cohort_members(context: dg.AssetExecutionContext, almanac: Almanac) -> dg.MaterializeResult:
-    with final_errors(), almanac.pages(context.run.run_id) as source:
-        report = sync_members(
-            almanac.database_url, almanac.settings, source, context.partition_key, context.run.run_id
-        )
+    run_id = context.run.run_id
+    with final_errors(), almanac.pages(run_id) as source:
+
+        def sync(slug: str) -> MembersReport:
+            return sync_members(almanac.database_url, almanac.settings, source, slug, run_id)
+
+        return materialize_each(context, sync, _members_metadata)
+
+
+def _members_metadata(slug: str, report: MembersReport) -> dict[str, Any]:
     summary = f"{report.members_count} members, {report.added_count} new, {report.ended_count} gone"
     if report.is_suspicious:
         summary += "; the list had shrunk so much that NOBODY was taken out (ALMANAC_SHRINK_GUARD_SHARE)"
-    return dg.MaterializeResult(
-        metadata=report_metadata(report, summary) | {"dagster/row_count": report.members_count}
-    )
+    return report_metadata(report, summary) | {"dagster/row_count": report.members_count}
 
 
 @dg.asset(
@@ -59,22 +66,23 @@ def cohort_members(context: dg.AssetExecutionContext, almanac: Almanac) -> dg.Ma
     **COMMON,
 )
 def ratings(context: dg.AssetExecutionContext, almanac: Almanac) -> dg.MaterializeResult:
-    with final_errors(), almanac.pages_and_feeds(context.run.run_id) as (source, feeds):
-        report = sync_ratings(
-            almanac.database_url,
-            almanac.settings,
-            source,
-            context.partition_key,
-            context.run.run_id,
-            feeds=feeds,
-            full=_is_full(context),
-        )
-    for note in report.notes:
-        context.log.warning(note)
+    run_id, full = context.run.run_id, _is_full(context)
+    with final_errors(), almanac.pages_and_feeds(run_id) as (source, feeds):
+
+        def sync(slug: str) -> OpinionsReport:
+            url, settings = almanac.database_url, almanac.settings
+            report = sync_ratings(url, settings, source, slug, run_id, feeds=feeds, full=full)
+            for note in report.notes:
+                context.log.warning(note)
+            return report
+
+        return materialize_each(context, sync, _ratings_metadata)
+
+
+def _ratings_metadata(slug: str, report: OpinionsReport) -> dict[str, Any]:
     stored = sum(report.rating_counts)
     metadata = opinions_metadata(report, f"{stored:,} ratings, ")
-    stars = histogram_picture(report.rating_counts)
-    return dg.MaterializeResult(metadata=metadata | {"stars": stars, "dagster/row_count": stored})
+    return metadata | {"stars": histogram_picture(report.rating_counts), "dagster/row_count": stored}
 
 
 @dg.asset(
@@ -85,16 +93,13 @@ def ratings(context: dg.AssetExecutionContext, almanac: Almanac) -> dg.Materiali
     **COMMON,
 )
 def likes(context: dg.AssetExecutionContext, almanac: Almanac) -> dg.MaterializeResult:
-    with final_errors(), almanac.pages(context.run.run_id) as source:
-        report = sync_likes(
-            almanac.database_url,
-            almanac.settings,
-            source,
-            context.partition_key,
-            context.run.run_id,
-            full=_is_full(context),
-        )
-    return dg.MaterializeResult(metadata=opinions_metadata(report))
+    run_id, full = context.run.run_id, _is_full(context)
+    with final_errors(), almanac.pages(run_id) as source:
+
+        def sync(slug: str) -> OpinionsReport:
+            return sync_likes(almanac.database_url, almanac.settings, source, slug, run_id, full=full)
+
+        return materialize_each(context, sync, lambda _, report: opinions_metadata(report))
 
 
 VIEWINGS = COMMON | {"group_name": "viewings"}
@@ -123,19 +128,20 @@ def watchlist_entries(context: dg.AssetExecutionContext, almanac: Almanac) -> dg
 
 
 def _viewings(
-    context: dg.AssetExecutionContext, almanac: Almanac, sync: Callable[..., ViewingsReport]
+    context: dg.AssetExecutionContext, almanac: Almanac, sync_all: Callable[..., ViewingsReport]
 ) -> dg.MaterializeResult:
-    with final_errors(), almanac.pages(context.run.run_id) as source:
-        report = sync(
-            almanac.database_url,
-            almanac.settings,
-            source,
-            context.partition_key,
-            context.run.run_id,
-            full=_is_full(context),
-        )
+    run_id, full = context.run.run_id, _is_full(context)
+    with final_errors(), almanac.pages(run_id) as source:
+
+        def sync(slug: str) -> ViewingsReport:
+            return sync_all(almanac.database_url, almanac.settings, source, slug, run_id, full=full)
+
+        return materialize_each(context, sync, _viewings_metadata)
+
+
+def _viewings_metadata(slug: str, report: ViewingsReport) -> dict[str, Any]:
     summary = f"{changed_count(report):,} changed, {report.requests_count:,} requests"
-    return dg.MaterializeResult(metadata=report_metadata(report, summary, failures=list(report.failures)))
+    return report_metadata(report, summary, failures=list(report.failures))
 
 
 def _is_full(context: dg.AssetExecutionContext) -> bool:

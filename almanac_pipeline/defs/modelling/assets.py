@@ -13,10 +13,13 @@ from typing import Any
 import dagster as dg
 from dagster_dbt import dbt_assets
 
+from almanac_pipeline.defs.batches import for_each_cohort
 from almanac_pipeline.defs.metadata import report_metadata
 from almanac_pipeline.defs.modelling.translator import CIRCLE_MODEL, PUBLISHED_VIEWS_TAG, AlmanacTranslator
+from almanac_pipeline.defs.partitioned import cohorts_of_run
 from almanac_pipeline.defs.resources import Almanac, final_errors
 from almanac_pipeline.errors import ConfigurationError, DbtError
+from almanac_pipeline.flows.circle import CircleReport
 from almanac_pipeline.flows.publication import (
     MARTS_SELECTION,
     StaleCohort,
@@ -48,20 +51,20 @@ PER_COHORT: dict[str, Any] = {
 
 @dbt_assets(select=f"tag:before_statistics,{dbt.TABLES}", name="before_statistics", **PER_COHORT)
 def before_statistics(context: dg.AssetExecutionContext, almanac: Almanac) -> Iterator[Any]:
-    nodes: list[dbt.NodeResult] = []
+    slugs, nodes = cohorts_of_run(context.run, context.instance), list[dbt.NodeResult]()
     with final_errors():
         with connect_to(almanac.database_url) as connection:
-            changed = changed_cohorts(connection, context.partition_keys, force=_force(context))
-            due = bool(changed) or awaited(connection, context.partition_keys)
-        if unchanged := len(context.partition_keys) - len(changed):
+            changed = changed_cohorts(connection, slugs, force=_force(context))
+            due = bool(changed) or awaited(connection, slugs)
+        if unchanged := len(slugs) - len(changed):
             context.log.info(f"{unchanged} cohorts show their present inputs: nothing to build")
         stale = [cohort for cohort in changed.values() if cohort.stage == "data"]
         try:
             _build(context, almanac, "tag:before_statistics", stale, nodes)
         except DbtError:
-            yield from _results(context, nodes)
+            yield from _told(context, nodes)
             raise
-    yield from _results(context, nodes, all_assets=due)
+    yield from _told(context, nodes, all_assets=due)
 
 
 @dg.asset(
@@ -81,25 +84,23 @@ def before_statistics(context: dg.AssetExecutionContext, almanac: Almanac) -> It
     output_required=False,
 )
 def circle_model(context: dg.AssetExecutionContext, almanac: Almanac) -> Iterator[dg.MaterializeResult]:
+    slugs = cohorts_of_run(context.run, context.instance)
     with final_errors(), connect_to(almanac.database_url) as connection:
-        reports = compute_waiting(connection, context.partition_keys, force=_force(context))
-        due = awaited(connection, context.partition_keys)
-    if not reports and due:
-        yield dg.MaterializeResult(metadata={UNCHANGED_KEY: True})
-    if reports:
-        yield dg.MaterializeResult(
-            metadata=report_metadata(
-                reports[-1],
-                "; ".join(
-                    f"{r.films:,} films, {r.eligible_films:,} ranked in {r.tiers} tiers, "
-                    f"circle mean {r.overall_mean:.2f}"
-                    if r.overall_mean is not None
-                    else "no ratings"
-                    for r in reports
-                ),
-                cohorts=len(reports),
-            )
-        )
+        reports = compute_waiting(connection, slugs, force=_force(context))
+        due = awaited(connection, slugs)
+    if reports or due:
+        metadata = _circle_metadata(reports) if reports else {UNCHANGED_KEY: True}
+        yield from for_each_cohort(context, iter([dg.MaterializeResult(metadata=metadata)]))
+
+
+def _circle_metadata(reports: list[CircleReport]) -> dict[str, Any]:
+    summary = "; ".join(
+        f"{r.films:,} films, {r.eligible_films:,} ranked in {r.tiers} tiers, circle mean {r.overall_mean:.2f}"
+        if r.overall_mean is not None
+        else "no ratings"
+        for r in reports
+    )
+    return report_metadata(reports[-1], summary, cohorts=len(reports))
 
 
 @dbt_assets(
@@ -108,19 +109,19 @@ def circle_model(context: dg.AssetExecutionContext, almanac: Almanac) -> Iterato
     **PER_COHORT,
 )
 def after_statistics(context: dg.AssetExecutionContext, almanac: Almanac) -> Iterator[Any]:
-    nodes: list[dbt.NodeResult] = []
+    slugs, nodes = cohorts_of_run(context.run, context.instance), list[dbt.NodeResult]()
     with final_errors(), connect_to(almanac.database_url) as connection:
-        due = marts_to_build(connection, context.partition_keys, force=_force(context))
+        due = marts_to_build(connection, slugs, force=_force(context))
         try:
             for stage, select in MARTS_SELECTION.items():
                 mark_marts(connection, due[stage], built=False)
                 _build(context, almanac, select, due[stage], nodes)
                 mark_marts(connection, due[stage], built=True)
         except DbtError:
-            yield from _results(context, nodes)
+            yield from _told(context, nodes)
             raise
-        published_next = awaited(connection, context.partition_keys)
-    yield from _results(context, nodes, all_assets=bool(nodes) or published_next)
+        published_next = awaited(connection, slugs)
+    yield from _told(context, nodes, all_assets=bool(nodes) or published_next)
 
 
 def _force(context: dg.AssetExecutionContext) -> bool:
@@ -143,6 +144,13 @@ def _build(
     except DbtError as error:
         nodes += error.nodes
         raise
+
+
+def _told(
+    context: dg.AssetExecutionContext, nodes: list[dbt.NodeResult], *, all_assets: bool = False
+) -> Iterator[Any]:
+    """The results, in the partition of each cohort."""
+    yield from for_each_cohort(context, _results(context, nodes, all_assets=all_assets))
 
 
 def _results(

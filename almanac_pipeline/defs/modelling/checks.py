@@ -2,6 +2,7 @@
 
 import dagster as dg
 
+from almanac_pipeline.defs.partitioned import cohorts_of_run
 from almanac_pipeline.defs.resources import Almanac, final_errors
 from almanac_pipeline.partitions import cohorts
 from almanac_pipeline.warehouse.cohorts import get_cohort
@@ -26,7 +27,7 @@ def _check(rule: str, description: str) -> dg.AssetChecksDefinition:
         with final_errors(), connect_to(almanac.database_url) as connection:
             found = {
                 slug: audit
-                for slug in context.op_execution_context.partition_keys
+                for slug in cohorts_of_run(context.op_execution_context.run, context.instance)
                 for audit in audits(connection, get_cohort(connection, slug).cohort_id)
                 if audit.rule == rule
             }

@@ -4,7 +4,9 @@ from collections.abc import Iterator
 
 import dagster as dg
 
+from almanac_pipeline.defs.batches import for_each_cohort
 from almanac_pipeline.defs.modelling.assets import FORCE_TAG, after_statistics
+from almanac_pipeline.defs.partitioned import cohorts_of_run
 from almanac_pipeline.defs.resources import Almanac, final_errors
 from almanac_pipeline.flows.publication import publish
 from almanac_pipeline.partitions import cohorts
@@ -25,20 +27,19 @@ from almanac_pipeline.warehouse.connection import connect_to
     output_required=False,
 )
 def publications(context: dg.AssetExecutionContext, almanac: Almanac) -> Iterator[dg.MaterializeResult]:
-    force = context.run.tags.get(FORCE_TAG) == "true"
+    slugs, force = cohorts_of_run(context.run, context.instance), context.run.tags.get(FORCE_TAG) == "true"
     with final_errors(), connect_to(almanac.database_url) as connection:
-        published = publish(connection, context.partition_keys, run_id=context.run.run_id, force=force)
+        published = publish(connection, slugs, run_id=context.run.run_id, force=force)
     if published:
         members, films, ratings = (
             sum(getattr(publication, f"{name}_count") for publication in published)
             for name in ("members", "films", "ratings")
         )
-        yield dg.MaterializeResult(
-            metadata={
-                SUMMARY_KEY: f"{members:,} members, {films:,} films, {ratings:,} ratings",
-                "members": members,
-                "films": films,
-                "ratings": ratings,
-                "input_version": published[-1].input_version[:12],
-            }
-        )
+        metadata = {
+            SUMMARY_KEY: f"{members:,} members, {films:,} films, {ratings:,} ratings",
+            "members": members,
+            "films": films,
+            "ratings": ratings,
+            "input_version": published[-1].input_version[:12],
+        }
+        yield from for_each_cohort(context, iter([dg.MaterializeResult(metadata=metadata)]))
