@@ -27,10 +27,13 @@ with warnings.catch_warnings():
         InMemoryStoreBackendDefaults,
         ProgressBarsConfig,
     )
+    from great_expectations.expectations.core.expect_column_values_to_be_between import (
+        ExpectColumnValuesToBeBetween,
+    )
     from great_expectations.expectations.metadata_types import FailureSeverity
     from great_expectations.expectations.row_conditions import Column
-    from great_expectations.render.renderer import ValidationResultsPageRenderer
-    from great_expectations.render.view import DefaultJinjaPageView
+    from great_expectations.render.renderer.page_renderer import ValidationResultsPageRenderer
+    from great_expectations.render.view.view import DefaultJinjaPageView
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -135,15 +138,16 @@ def _validate(suite: Suite, judged: pd.DataFrame) -> ExpectationSuiteValidationR
     asset = _context().data_sources.pandas_default.add_dataframe_asset(suite.name)
     batch = asset.add_batch_definition_whole_dataframe("cohorts").get_batch({"dataframe": judged})
     named = ["cohort", *(rule.example for rule in suite.rules if rule.example is not None)]
-    return batch.validate(
+    result: ExpectationSuiteValidationResult = batch.validate(
         gx.ExpectationSuite(name=suite.name, expectations=[_expectation(rule) for rule in suite.rules]),
         result_format={"result_format": "COMPLETE", "unexpected_index_column_names": named},
     )
+    return result
 
 
-def _expectation(rule: Rule) -> gx.expectations.ExpectColumnValuesToBeBetween:
+def _expectation(rule: Rule) -> ExpectColumnValuesToBeBetween:
     needed, enough = rule.needs
-    return gx.expectations.ExpectColumnValuesToBeBetween(
+    return ExpectColumnValuesToBeBetween(
         column=rule.name,
         min_value=rule.low,
         max_value=rule.high,
