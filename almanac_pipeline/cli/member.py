@@ -92,6 +92,8 @@ def forget(
         table.add_row(where, f"{count:,}")
     if report.kept_pages_count:
         table.add_row("pages kept for inspection", f"{report.kept_pages_count:,}")
+    if report.quality_pages_count:
+        table.add_row("pages of quality checks", f"{report.quality_pages_count:,}")
     console.print(table if table.row_count else f"Nothing was stored of {name}.", highlight=False)
     for slug in removed.ended_cohorts:
         console.print(f"{slug} was made from {name}: it has no members any more and is archived.")

@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from almanac_pipeline.flows import quality
 from almanac_pipeline.inspection import delete_pages
 from almanac_pipeline.settings import Settings
 from almanac_pipeline.warehouse import forgetting
@@ -20,6 +21,8 @@ class ForgettingReport:
     database: Forgotten
     kept_pages_count: int
     """Pages kept for inspection that were deleted; any of them may show anybody."""
+    quality_pages_count: int
+    """Pages of the quality checks that were deleted; everybody has a part in their numbers."""
     inbox_files: tuple[Path, ...]
     """Files in the inbox that bear the name: the operator's own, so they are left."""
     cohorts_to_build: tuple[str, ...]
@@ -37,6 +40,7 @@ def forget_member(database_url: str, settings: Settings, username: str) -> Forge
     return ForgettingReport(
         database=removed,
         kept_pages_count=delete_pages(settings.inspection_folder),
+        quality_pages_count=quality.delete_pages(settings.data_docs_folder),
         inbox_files=_files_named(settings.inbox_folder, username),
         cohorts_to_build=tuple(cohorts_to_build),
     )

@@ -381,15 +381,16 @@ def _without(definition: Mapping[str, Any], names: Collection[str]) -> dict[str,
 
 
 def _withdraw(connection: psycopg.Connection, cohort_ids: list[int], rows: Counter[str]) -> None:
-    """Empty the statistics, marts and histories of places of these cohorts, and of those whose outside is
-    all members."""
+    """Empty the statistics, marts, histories of places and measurements of these cohorts, and of those
+    whose outside is all members."""
     tables = connection.execute(
         """
         select table_schema, table_name, column_name
         from information_schema.columns join information_schema.tables using (table_schema, table_name)
         where table_type = 'BASE TABLE'
           and ((table_schema, column_name) in (('intermediate', 'cohort_id'), ('almanac', 'cohort'))
-               or (table_schema, table_name, column_name) = ('ops', 'rank_stretches', 'cohort_id'))
+               or table_schema = 'ops' and table_name in ('rank_stretches', 'quality_measurements')
+                   and column_name = 'cohort_id')
         order by 1, 2
         """
     ).fetchall()

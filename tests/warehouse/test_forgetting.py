@@ -101,6 +101,10 @@ def fill(connection: psycopg.Connection, user_id: int, other_id: int) -> None:
         "insert into ops.rank_stretches"
         " (cohort_id, strategy, film_id, publication_id, published_at, rank, score, raters)"
         " select cohort_id, 'almanac', 1, 1, now(), 1, 4, 1 from raw.cohorts on conflict do nothing",
+        "insert into ops.publications (cohort_id, input_version, members_count, films_count, ratings_count)"
+        " select cohort_id, 'v', 2, 1, 1 from raw.cohorts",
+        "insert into ops.quality_measurements (publication_id, cohort_id, measures)"
+        " select publication_id, cohort_id, '{}' from ops.publications on conflict do nothing",
     ):
         connection.execute(statement, {"u": user_id, "o": other_id})
 
@@ -150,6 +154,7 @@ def test_everything_of_the_person_goes_and_nothing_of_anybody_else(auto: psycopg
     assert auto.execute("select count(*) from intermediate.circle_members").fetchone() == (0,)
     assert auto.execute("select count(*) from intermediate.circle_pairs").fetchone() == (0,)
     assert auto.execute("select count(*) from ops.rank_stretches").fetchone() == (0,)
+    assert auto.execute("select count(*) from ops.quality_measurements").fetchone() == (0,)
     assert report.rows_by_table["raw.ratings"] == report.rows_by_table["raw.users"] == 1
     assert report.hashes_count == 3  # name, former name, LID
     assert auto.execute("select definition -> 'usernames' from raw.cohorts").fetchone() == (["nn_keep"],)
