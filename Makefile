@@ -35,8 +35,11 @@ $(INSTALLED): pyproject.toml requirements.lock
 	@$(BIN)/almanac db prepare >/dev/null
 	@touch $@
 
-lock: $(INSTALLED) ## Resolve the dependencies anew into requirements.lock
-	$(BIN)/uv pip compile --quiet --universal --upgrade --generate-hashes --no-header --no-annotate --group dev pyproject.toml -o requirements.lock
+LOCK := $(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header --no-annotate pyproject.toml
+
+lock: $(INSTALLED) ## Resolve the dependencies anew into requirements.lock, and those of the images into docker/
+	$(LOCK) --upgrade --group dev -o requirements.lock
+	$(LOCK) --upgrade --group containers -c requirements.lock -o docker/requirements.lock
 
 demo: install ## The main job on a stand-in site, then the Dagster UI (ARGS=--exit: without the UI)
 	@$(BIN)/almanac demo $(ARGS)

@@ -124,6 +124,24 @@ class Settings(BaseSettings):
         description="A full snapshot below this share of what is stored removes nothing.",
     )
 
+    sync_every_hours: int = Field(
+        default=24,
+        ge=1,
+        le=8760,
+        description="How often the schedule reads what is new of a cohort that says nothing else of itself.",
+    )
+    batch_members: int = Field(
+        default=1000, ge=1, description="A scheduled run takes cohorts of about so many members together."
+    )
+    event_log_keep_days: int = Field(
+        default=30,
+        ge=1,
+        description="Dagster's events older than this are deleted, but for the latest of each asset.",
+    )
+    request_log_keep_days: int = Field(
+        default=90, ge=1, description="Rows of ops.http_requests older than this are deleted."
+    )
+
     inbox: Path | None = Field(
         default=None,
         description="Folder that is watched for export ZIPs. Unset: `inbox` below the home folder.",
@@ -273,11 +291,21 @@ def get_settings() -> Settings:
         raise ConfigurationError(f"almanac.toml cannot be read: {error}") from None
 
 
+def traces_are_wanted() -> bool:
+    """Whether one of the standard variables names an endpoint for traces; the SDK itself reads the rest."""
+    names = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
+    return any(os.environ.get(name) for name in names)
+
+
+def given_variables() -> list[str]:
+    """The names of the settings that this process's environment holds."""
+    return sorted(name for name in os.environ if name.startswith("ALMANAC_"))
+
+
 def settings_in_use() -> tuple[list[str], list[str]]:
     """Where settings were found, and which of the names there are no setting. Values stay unread."""
     env_file, toml_file = (Settings.model_config.get(key) for key in ("env_file", "toml_file"))
-    variables = sorted(name for name in os.environ if name.startswith("ALMANAC_"))
-    used, names = list(variables), list(variables)
+    used, names = given_variables(), given_variables()
     if env_file and Path(str(env_file)).exists():
         used.append(Path(str(env_file)).name)
         names += [name for name in dotenv_values(str(env_file)) if name.startswith("ALMANAC_")]

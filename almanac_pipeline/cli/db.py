@@ -25,10 +25,11 @@ def url() -> None:
 
 @app.command()
 def migrate() -> None:
-    """Bring the schema to this release, and create dbt's seeds, views and empty tables.
+    """Bring the schema to this release, create dbt's seeds, views and empty tables, and set Dagster's pools.
 
     Example: `almanac db migrate`
     """
+    from almanac_pipeline.instance import prepare_instance
     from almanac_pipeline.settings import get_settings
     from almanac_pipeline.warehouse import dbt
     from almanac_pipeline.warehouse.connection import describe, prepared_database_url
@@ -38,6 +39,7 @@ def migrate() -> None:
     database_url = prepared_database_url(settings)
     dbt.prepare(settings)
     dbt.bootstrap(database_url, settings=settings)
+    prepare_instance(settings)
     console.print(f"{describe(database_url)} is at revision {head_revision()}", highlight=False)
 
 

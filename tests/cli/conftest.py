@@ -54,6 +54,8 @@ def almanac(
 ) -> Almanac:
     """Runs a command as the entry point does, with a home folder of this test's own."""
     monkeypatch.setenv("ALMANAC_HOME", str(tmp_path / "home"))
+    for name in ("DAGSTER_HOME", "DAGSTER_DISABLE_TELEMETRY"):
+        monkeypatch.setenv(name, "what a command sets here is taken back")
 
     def run(*arguments: str) -> Outcome:
         get_settings.cache_clear()
