@@ -4,7 +4,10 @@ import dagster as dg
 
 from almanac_pipeline.defs import jobs
 from almanac_pipeline.defs.alerting.sensors import alerting
+from almanac_pipeline.defs.automation import housekeeping, timetable
 from almanac_pipeline.defs.automation.chain import chain
+from almanac_pipeline.defs.automation.changes import changes
+from almanac_pipeline.defs.automation.discovery import discovery, first_builds
 from almanac_pipeline.defs.enrichment import assets as enrichment
 from almanac_pipeline.defs.enrichment import maintenance
 from almanac_pipeline.defs.enrichment.checks import coverage_checks
@@ -20,21 +23,24 @@ from almanac_pipeline.defs.resources import Almanac
 
 defs = dg.Definitions(
     assets=dg.load_assets_from_modules(
-        [ingestion, exports, enrichment, maintenance, modelling, publication, quality]
+        [ingestion, exports, enrichment, maintenance, modelling, publication, quality, housekeeping]
     ),
     asset_checks=[*audit_checks, *coverage_checks, *quality_checks],
     jobs=[
         jobs.cohort_almanac,
         jobs.scrape,
+        jobs.follow_graph,
+        jobs.incremental,
         jobs.viewings,
         jobs.enrich,
         jobs.statistics,
         jobs.import_exports,
         jobs.maintenance,
+        jobs.nightly_maintenance,
         jobs.quality,
     ],
-    sensors=[sensors.inbox, chain, published_cohorts, *alerting],
-    schedules=[maintenance.monthly_maintenance],
+    sensors=[sensors.inbox, discovery, first_builds, chain, changes, published_cohorts, *alerting],
+    schedules=timetable.timetable,
     resources={"almanac": Almanac()},
     # One process per run: measured at 1.4 s for ten steps beside 35 s with a process per step.
     executor=dg.in_process_executor,

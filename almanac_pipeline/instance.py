@@ -8,19 +8,21 @@ from __future__ import annotations
 import os
 import shutil
 import sys
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Collection, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 from dagster import DagsterInstance, DagsterRun, DagsterRunStatus, RunsFilter
 from dagster._core.execution.compute_logs import redirect_to_file
 from dagster._core.storage.compute_log_manager import CapturedLogContext, ComputeIOType
+from dagster._core.storage.dagster_run import NOT_FINISHED_STATUSES
 from dagster._core.storage.local_compute_log_manager import IO_TYPE_EXTENSION, LocalComputeLogManager
 from dagster._serdes import ConfigurableClassData
 from dagster._utils import ensure_file, touch_file
 from dagster_postgres import DagsterPostgresStorage
 from sqlalchemy import create_engine
 
+from almanac_pipeline.cohort_tags import cohorts_of
 from almanac_pipeline.services import start_time
 from almanac_pipeline.settings import PROJECT_ROOT, Settings, get_settings
 from almanac_pipeline.warehouse.connection import dagster_url
@@ -123,12 +125,29 @@ def close_dead_runs(instance: DagsterInstance) -> list[str]:
     closed = []
     statuses = [DagsterRunStatus.STARTED, DagsterRunStatus.STARTING, DagsterRunStatus.NOT_STARTED]
     for run in instance.get_runs(filters=RunsFilter(statuses=statuses)):
-        if not is_run_by_command(run) or _lives(run.tags[RUN_PROCESS_TAG]):
+        if not has_died(run):
             continue
         instance.report_run_failed(run, message="The process that executed this run was killed.")
         instance.event_log_storage.free_concurrency_slots_for_run(run.run_id)
         closed.append(run.run_id)
     return closed
+
+
+def has_died(run: DagsterRun) -> bool:
+    """Whether the run was executed by a command of this machine that is gone."""
+    return is_run_by_command(run) and not _lives(run.tags[RUN_PROCESS_TAG])
+
+
+def cohorts_in_hand(instance: DagsterInstance, jobs: Collection[str] = ()) -> set[str]:
+    """The cohorts of all runs that have not ended, of these jobs or of any. A dead command holds none."""
+    known = instance.get_dynamic_partitions("cohorts")
+    runs = instance.get_runs(filters=RunsFilter(statuses=list(NOT_FINISHED_STATUSES)))
+    return {
+        cohort
+        for run in runs
+        if (not jobs or run.job_name in jobs) and not has_died(run)
+        for cohort in cohorts_of(run.tags, known)
+    }
 
 
 def is_run_by_command(run: DagsterRun) -> bool:

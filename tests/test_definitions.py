@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import yaml  # type: ignore[import-untyped]
 
+from almanac_pipeline.cli.common import CHAINED_JOB
 from almanac_pipeline.settings import PROJECT_ROOT
 
 if TYPE_CHECKING:
@@ -24,9 +25,10 @@ if TYPE_CHECKING:
     from dagster._core.definitions.assets.graph.asset_graph import AssetGraph
 
 SNAPSHOT = Path(__file__).with_name("asset_graph.txt")
-GROUPS = {"ingestion", "viewings", "enrichment", "statistics", "almanac"}
-COHORT_JOBS = ["cohort_almanac", "enrich", "scrape", "statistics", "viewings"]
-JOBS = [*COHORT_JOBS, "import_exports", "maintenance"]
+GROUPS = {"ingestion", "viewings", "enrichment", "statistics", "almanac", "maintenance", "quality"}
+BY_COMMANDS = ["cohort_almanac", "enrich", "scrape", "statistics", "viewings"]
+COHORT_JOBS = [*BY_COMMANDS, "follow_graph", "incremental", "quality"]
+JOBS = [*COHORT_JOBS, "import_exports", "maintenance", "nightly_maintenance"]
 
 # What Dagster says about its own beta features is settled in almanac_pipeline/defs/__init__.py.
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -162,10 +164,13 @@ def test_every_job_resolves_and_is_partitioned_by_cohort_and_by_nothing_else(def
 def test_rankings_wait_for_no_film_and_every_asset_has_its_job(defs: Definitions, graph: AssetGraph) -> None:
     keys = {job.name: set(job.asset_layer.selected_asset_keys) for job in jobs(defs)}
     # An export belongs to a member, an answer of TMDB to a film; no ranking needs diaries and watchlists.
-    apart = [keys[name] for name in ("enrich", "import_exports", "maintenance", "viewings")]
+    others = ("enrich", "import_exports", "maintenance", "nightly_maintenance", "quality", "viewings")
+    apart = [keys[name] for name in others]
     assert keys["cohort_almanac"].union(*apart) == set(graph.get_all_asset_keys())
     assert not any(keys["cohort_almanac"] & each for each in apart)
     assert keys["scrape"] | keys["statistics"] == keys["cohort_almanac"]
+    # What is new is read without looking who belongs to the circle, and built by the sensor.
+    assert keys["incremental"] == keys["scrape"] - keys["follow_graph"] | keys["enrich"]
 
 
 def test_the_commands_start_jobs_that_exist() -> None:
@@ -174,11 +179,18 @@ def test_the_commands_start_jobs_that_exist() -> None:
         for file in (PROJECT_ROOT / "almanac_pipeline").rglob("*.py")
         for job in re.findall(r"\brun(?:_job)?\(\"(\w+)\"", file.read_text())
     }
-    assert started == set(COHORT_JOBS)
+    assert started | {CHAINED_JOB} == set(BY_COMMANDS)
 
 
 @pytest.mark.parametrize(
-    ("name", "started"), [("inbox", ["import_exports"]), ("chain", ["enrich", "statistics"])]
+    ("name", "started"),
+    [
+        ("inbox", ["import_exports"]),
+        ("discovery", []),
+        ("first_builds", ["cohort_almanac"]),
+        ("chain", ["enrich", "statistics"]),
+        ("changes", ["statistics"]),
+    ],
 )
 def test_sensors_run_from_the_start(defs: Definitions, name: str, started: list[str]) -> None:
     from dagster import DefaultSensorStatus
@@ -188,21 +200,36 @@ def test_sensors_run_from_the_start(defs: Definitions, name: str, started: list[
     assert [target.job_name for target in sensor.targets] == started
 
 
-def test_upkeep_of_tmdbs_answers_runs_every_month_from_the_start(defs: Definitions) -> None:
+def test_schedules_run_from_the_start_at_the_times_that_status_shows(defs: Definitions) -> None:
     from dagster import DefaultScheduleStatus
 
-    [schedule] = defs.schedules or []
-    assert schedule.default_status == DefaultScheduleStatus.RUNNING
-    assert (schedule.job_name, schedule.cron_schedule) == ("maintenance", "30 4 1 * *")
+    from almanac_pipeline.schedules import SCHEDULES
+
+    assert {(each.name, each.cron_schedule, each.execution_timezone) for each in defs.schedules or []} == {
+        (schedule.name, schedule.cron, "UTC") for schedule in SCHEDULES
+    }
+    assert {each.default_status for each in defs.schedules or []} == {DefaultScheduleStatus.RUNNING}
 
 
-def test_no_retry_system_of_dagster_repeats_what_failed(defs: Definitions, graph: AssetGraph) -> None:
+def test_no_schedule_reads_everything_again(defs: Definitions) -> None:
+    for schedule in defs.schedules or []:
+        tags = defs.resolve_job_def(schedule.job_name).tags
+        assert "almanac/mode" not in tags, schedule.name
+
+
+def test_steps_are_tried_again_three_times_at_most_and_runs_only_if_their_process_died(
+    defs: Definitions, graph: AssetGraph
+) -> None:
     for assets in graph.assets_defs:
         assert assets.op.retry_policy is None, assets.op.name
     for job in jobs(defs):
+        assert job.op_retry_policy is not None, job.name
+        assert job.op_retry_policy.max_retries == 3, job.name
+        assert job.op_retry_policy.backoff, job.name
         assert job.tags["dagster/retry_on_asset_or_op_failure"] == "false", job.name
-        assert job.op_retry_policy is None, job.name
         assert "dagster/max_retries" not in job.tags, job.name
+    retries = yaml.safe_load((PROJECT_ROOT / "dagster.yaml").read_text())["run_retries"]
+    assert retries == {"enabled": True, "max_retries": 3, "retry_on_asset_or_op_failure": False}
 
 
 def test_steps_share_one_process(defs: Definitions) -> None:

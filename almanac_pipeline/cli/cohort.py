@@ -1,4 +1,4 @@
-"""`almanac cohort`: circles of people, built, listed and shown."""
+"""`almanac cohort`: circles of people, built, set, listed and shown."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from almanac_pipeline.cli.common import choose_cohort, console, database, print_
 from almanac_pipeline.cli.tables import plain_table
 from almanac_pipeline.errors import ConfigurationError
 
-app = typer.Typer(help="Circles of people: build, list, show.", no_args_is_help=True)
+app = typer.Typer(help="Circles of people: build, set, list, show.", no_args_is_help=True)
 
 
 @app.command()
@@ -50,6 +50,7 @@ def build(
     """
     from almanac_pipeline.warehouse.cohorts import create_cohort, list_cohorts
     from almanac_pipeline.warehouse.forgetting import forgotten
+    from almanac_pipeline.warehouse.schedule import built_by_command
 
     names = [*(member or ()), *(read_usernames(members_file) if members_file else ())]
     definition = definition_of(
@@ -70,7 +71,7 @@ def build(
             "--exclude": exclude or None,
         },
     )
-    with database() as connection:
+    with database() as connection, built_by_command(connection, slug):
         known = next((cohort for cohort in list_cohorts(connection) if cohort.slug == slug), None)
         if definition is None and known is None:
             raise ConfigurationError(
@@ -79,9 +80,12 @@ def build(
         definition = definition or (known.definition if known else {})
         create_cohort(connection, slug, label or (known.label if known else slug), definition)
         left_out_count = len(forgotten(connection, [*names, *(exclude or ())]))
-    if left_out_count:
-        print_notice(f"Left out, because they asked to be forgotten: {left_out_count:,} of the names given.")
-    run_chain(slug)
+        connection.commit()
+        if left_out_count:
+            print_notice(
+                f"Left out, because they asked to be forgotten: {left_out_count:,} of the names given."
+            )
+        run_chain(slug)
 
 
 def definition_of(roots: Mapping[str, Any], details: Mapping[str, Any]) -> dict[str, Any] | None:
@@ -156,6 +160,31 @@ _KINDS: dict[str, tuple[str, dict[str, str]]] = {
     "--film": ("film", _RELATION | _FILTERS),
 }
 """What makes a circle: its kind, and the further options that go with it, by their names in definitions."""
+
+
+@app.command("set")
+def set_(
+    slug: str | None = typer.Argument(None, help="The cohort; may be left out if there is one."),
+    every_hours: int | None = typer.Option(
+        None, min=1, max=8760, help="How often the schedule reads what is new, in hours."
+    ),
+    as_others: bool = typer.Option(
+        False, "--as-others", help="As often as the settings say (ALMANAC_SYNC_EVERY_HOURS) from now on."
+    ),
+) -> None:
+    """Say how often the schedule reads what is new of a cohort.
+
+    Example: `almanac cohort set friends --every-hours 6`
+    """
+    from almanac_pipeline.settings import get_settings
+    from almanac_pipeline.warehouse.schedule import set_cadence
+
+    if (every_hours is None) != as_others:
+        raise ConfigurationError("Give either --every-hours or --as-others.")
+    slug = choose_cohort(slug)
+    with database() as connection:
+        set_cadence(connection, slug, every_hours)
+    console.print(f"{slug} is read every {every_hours or get_settings().sync_every_hours} h", highlight=False)
 
 
 @app.command("list")

@@ -7,6 +7,8 @@ import dagster as dg
 TAGS = {"dagster/retry_on_asset_or_op_failure": "false"}
 # Only what may pass is tried again, beyond what the polite client has tried: after 0.5, 1.5 and 3.5 minutes.
 RETRIES = dg.RetryPolicy(max_retries=3, delay=30, backoff=dg.Backoff.EXPONENTIAL, jitter=dg.Jitter.PLUS_MINUS)
+# dagster.yaml lets fewer of these run at once than of all.
+LONG = TAGS | {"almanac/takes_long": "true"}
 
 exports_of_members = dg.AssetSelection.assets("raw/member_exports")
 members_and_opinions = dg.AssetSelection.groups("ingestion") - exports_of_members
@@ -23,21 +25,21 @@ cohort_almanac = dg.define_asset_job(
         "A cohort from its members to its rankings, with what is known of the films by then. "
         "The jobs enrich and, if that changed anything, statistics follow by themselves."
     ),
-    tags=TAGS,
+    tags=LONG,
     op_retry_policy=RETRIES,
 )
 scrape = dg.define_asset_job(
     "scrape",
     selection=members_and_opinions,
     description="Who is in the cohort and what they think.",
-    tags=TAGS,
+    tags=LONG,
     op_retry_policy=RETRIES,
 )
 follow_graph = dg.define_asset_job(
     "follow_graph",
     selection=dg.AssetSelection.assets("raw/cohort_members"),
     description="Who belongs to the cohort; what they think is read by the next incremental run.",
-    tags=TAGS,
+    tags=LONG,
     op_retry_policy=RETRIES,
 )
 incremental = dg.define_asset_job(
@@ -51,14 +53,14 @@ viewings = dg.define_asset_job(
     "viewings",
     selection=diaries_and_watchlists,
     description="What the members saw when, and what they want to see: no ranking needs it.",
-    tags=TAGS,
+    tags=LONG,
     op_retry_policy=RETRIES,
 )
 enrich = dg.define_asset_job(
     "enrich",
     selection=outside_world,
     description="What the wide world knows of the cohort's films.",
-    tags=TAGS,
+    tags=LONG,
     op_retry_policy=RETRIES,
 )
 statistics = dg.define_asset_job(
@@ -72,6 +74,13 @@ import_exports = dg.define_asset_job(
     "import_exports",
     selection=exports_of_members,
     description="Members' own exports that are new in the inbox folder; of no cohort.",
+    tags=TAGS,
+    op_retry_policy=RETRIES,
+)
+nightly_maintenance = dg.define_asset_job(
+    "nightly_maintenance",
+    selection=dg.AssetSelection.assets("ops/housekeeping"),
+    description="Backup, retention of events and requests, vacuum.",
     tags=TAGS,
     op_retry_policy=RETRIES,
 )

@@ -16,6 +16,7 @@ import psycopg
 from almanac_pipeline.errors import AlmanacError, ConfigurationError, PermanentError, RetriableError
 from almanac_pipeline.flows.publication import changed_cohorts
 from almanac_pipeline.http.hosts import budget_words, host_of, page_policy
+from almanac_pipeline.observability.logs import bound
 from almanac_pipeline.settings import Settings
 from almanac_pipeline.sources.policy import describe_page_fetching, permits_feeds, permits_pages
 from almanac_pipeline.warehouse import changes, consent, switches
@@ -25,6 +26,8 @@ from almanac_pipeline.warehouse.schedule import ScheduledCohort
 
 # How far the ticks of the schedule are apart.
 TICK = timedelta(hours=1)
+# An enrichment may take a day, and changes the cohort with every batch of films that it stores.
+BUILT_EVERY = timedelta(hours=6)
 # Reading a large cohort's ratings takes half a second; more cohorts are left to the run that builds them.
 EXACT_COHORTS_COUNT = 10
 
@@ -44,16 +47,20 @@ def is_due(cohort: ScheduledCohort, default_hours: int, now: datetime) -> bool:
 def due_cohorts(
     cohorts: Iterable[ScheduledCohort], default_hours: int, now: datetime, busy: Collection[str]
 ) -> list[ScheduledCohort]:
-    """Those that are due and that no run has in hand. Pure."""
-    return [cohort for cohort in cohorts if cohort.slug not in busy and is_due(cohort, default_hours, now)]
+    """Those that are due, have members, and are in the hands of no run. Pure."""
+    return [
+        cohort
+        for cohort in cohorts
+        if cohort.members_count and cohort.slug not in busy and is_due(cohort, default_hours, now)
+    ]
 
 
 def why_not_to_ask(
-    connection: psycopg.Connection, settings: Settings, *, feeds_will_do: bool = False
+    connection: psycopg.Connection, settings: Settings, *, has_other_source: bool = False
 ) -> str | None:
-    """Why no page may be fetched now, and what to do about it; None if it may.
+    """Why nothing is to be asked of the site now, and what to do about it; None if it may be.
 
-    Where members agreed to theirs, feeds may be asked for when pages may not, if that is of use.
+    With another source than pages it is no reason that these may not be fetched at all.
     """
     host = host_of(settings.letterboxd_url)
     if not switches.fetching_enabled(connection):
@@ -63,12 +70,14 @@ def why_not_to_ask(
     spent, budget = switches.requests_today(connection).get(host, 0), page_policy(settings).budget_for(host)
     if budget is not None and spent >= budget:
         return f"{budget_words(settings, host, spent)}: it goes on after midnight UTC."
-    if permits_pages(settings, settings.letterboxd_url):
-        return None
-    has_feeds = permits_feeds(settings, settings.letterboxd_url) and consent.has_opted_in(connection)
-    if feeds_will_do and has_feeds:
+    if has_other_source or permits_pages(settings, settings.letterboxd_url):
         return None
     return f"{describe_page_fetching(settings, settings.letterboxd_url)}."
+
+
+def has_feeds(connection: psycopg.Connection, settings: Settings) -> bool:
+    """Whether there are feeds that may be asked for: of members who agreed to theirs."""
+    return permits_feeds(settings, settings.letterboxd_url) and consent.has_opted_in(connection)
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,12 +99,18 @@ class Seen:
 
 
 def cohorts_to_build(
-    connection: psycopg.Connection, seen: Seen, busy: Collection[str]
+    connection: psycopg.Connection,
+    seen: Seen,
+    *,
+    known: Collection[str],
+    busy: Collection[str],
+    now: datetime,
 ) -> tuple[list[ChangedCohort], Seen]:
     """The cohorts whose inputs changed since `seen`, each of them once for each change; and what is seen now.
 
     A change is asked for once, whatever becomes of the run: a cohort that is held back or fails is not
-    built over and over. One that another run has in hand is looked at again by the next call.
+    built over and over. One that a run is about to change further is looked at again by the next call, and
+    built every few hours if that goes on for long. Nor is one asked for whose partition is not `known` yet.
     """
     code = code_version()
     if seen.code not in (None, code):
@@ -103,12 +118,17 @@ def cohorts_to_build(
     changes.empty_queues(connection)
     changed = changes.changed_since(connection, seen.change_number)
     latest = max((cohort.change_number for cohort in changed), default=seen.change_number)
-    waiting = [cohort for cohort in changed if cohort.slug in busy]
+    waiting = [
+        cohort
+        for cohort in changed
+        if cohort.slug not in known or (cohort.slug in busy and now - cohort.asked_at < BUILT_EVERY)
+    ]
     changes.postpone(connection, [cohort.cohort_id for cohort in waiting])
-    free = [cohort for cohort in changed if cohort.slug not in busy]
+    free = [cohort for cohort in changed if cohort not in waiting]
     if len(free) <= EXACT_COHORTS_COUNT:
         stale = changed_cohorts(connection, [cohort.slug for cohort in free])
         free = [cohort for cohort in free if cohort.slug in stale]
+    changes.note_asked(connection, [cohort.cohort_id for cohort in free])
     return free, Seen(latest, code)
 
 
@@ -131,7 +151,8 @@ def each_cohort(slugs: Sequence[str], work: Callable[[str], Report]) -> EachCoho
     failures: dict[str, AlmanacError] = {}
     for slug in slugs:
         try:
-            reports[slug] = work(slug)
+            with bound(cohort=slug):
+                reports[slug] = work(slug)
         except (RetriableError, PermanentError, ConfigurationError) as error:
             failures[slug] = error
     if failures and not reports:

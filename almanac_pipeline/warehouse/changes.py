@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass
+from datetime import datetime
 
 import psycopg
 from psycopg.rows import class_row
@@ -64,6 +65,8 @@ class ChangedCohort:
     cohort_id: int
     slug: str
     change_number: int
+    asked_at: datetime
+    """When a build was last asked for, or the first change was found."""
     members_count: int
 
 
@@ -84,7 +87,7 @@ def changed_since(connection: psycopg.Connection, change_number: int) -> list[Ch
     with connection.cursor(row_factory=class_row(ChangedCohort)) as cursor:
         return cursor.execute(
             """
-            select cohort_id, slug, change_number, (
+            select cohort_id, slug, change_number, asked_at, (
                 select count(*) from raw.cohort_members
                 where cohort_members.cohort_id = cohorts.cohort_id and until is null
             ) as members_count
@@ -101,6 +104,15 @@ def postpone(connection: psycopg.Connection, cohort_ids: Collection[int]) -> Non
     connection.execute(
         "update ops.cohort_changes set change_number = nextval('ops.change_numbers')"
         " where cohort_id = any(%s)",
+        [list(cohort_ids)],
+    )
+    connection.commit()
+
+
+def note_asked(connection: psycopg.Connection, cohort_ids: Collection[int]) -> None:
+    """Note that builds of these cohorts are asked for now. Commits."""
+    connection.execute(
+        "update ops.cohort_changes set asked_at = clock_timestamp() where cohort_id = any(%s)",
         [list(cohort_ids)],
     )
     connection.commit()

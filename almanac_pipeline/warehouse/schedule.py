@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
@@ -22,8 +22,6 @@ class ScheduledCohort:
     """An active cohort, as the schedules see it."""
 
     slug: str
-    kind: str
-    """Of its definition."""
     members_count: int
     every_hours: int | None
     """How often what is new is read; None: as often as the settings say."""
@@ -40,7 +38,7 @@ def scheduled_cohorts(connection: psycopg.Connection) -> list[ScheduledCohort]:
                 select cohort_id, count(*) as members_count
                 from raw.cohort_members where until is null group by cohort_id
             )
-            select slug, definition ->> 'kind' as kind, coalesce(members_count, 0) as members_count,
+            select slug, coalesce(members_count, 0) as members_count,
                 sync_every_hours as every_hours, (
                     select max(started_at) from ops.scrape_runs
                     where scrape_runs.cohort_id = cohorts.cohort_id and subject = 'ratings'
@@ -52,11 +50,14 @@ def scheduled_cohorts(connection: psycopg.Connection) -> list[ScheduledCohort]:
         ).fetchall()
 
 
-def never_synced(connection: psycopg.Connection) -> list[str]:
-    """Slugs of the active cohorts that no run has begun to read and no command is building now."""
+def never_synced(connection: psycopg.Connection) -> tuple[list[str], list[str]]:
+    """Slugs of the active cohorts that no run has begun to read and no command is building now.
+
+    First those whose definition names the members, then those whose circle takes pages to find.
+    """
     rows = connection.execute(
         """
-        select slug from raw.cohorts
+        select slug, definition ->> 'kind' = 'usernames' as is_named from raw.cohorts
         where status = 'active'
             and not exists (select from ops.scrape_runs where scrape_runs.cohort_id = cohorts.cohort_id)
             and not exists (
@@ -68,8 +69,8 @@ def never_synced(connection: psycopg.Connection) -> list[str]:
         order by cohort_id
         """,
         [COMMAND_LOCK],
-    )
-    return [slug for (slug,) in rows]
+    ).fetchall()
+    return [slug for slug, is_named in rows if is_named], [slug for slug, is_named in rows if not is_named]
 
 
 @contextmanager
@@ -80,8 +81,11 @@ def built_by_command(connection: psycopg.Connection, slug: str) -> Iterator[None
     try:
         yield
     finally:
-        connection.execute("select pg_advisory_unlock_shared(%s, hashtext(%s))", [COMMAND_LOCK, slug])
-        connection.commit()
+        # It ended with the connection, if that was lost.
+        with suppress(psycopg.Error):
+            connection.rollback()
+            connection.execute("select pg_advisory_unlock_shared(%s, hashtext(%s))", [COMMAND_LOCK, slug])
+            connection.commit()
 
 
 def set_cadence(connection: psycopg.Connection, slug: str, every_hours: int | None) -> None:

@@ -1,8 +1,7 @@
-"""The upkeep of TMDB's answers, which belong to no cohort, and when it runs."""
+"""The upkeep of TMDB's answers, which belong to no cohort."""
 
 import dagster as dg
 
-from almanac_pipeline.defs.jobs import maintenance
 from almanac_pipeline.defs.metadata import report_metadata
 from almanac_pipeline.defs.resources import Almanac, final_errors
 from almanac_pipeline.flows.maintenance import maintain_titles
@@ -31,13 +30,3 @@ def tmdb_maintenance(context: dg.AssetExecutionContext, almanac: Almanac) -> dg.
         f"{report.purged_count:,} answers thrown away, {report.requests_count:,} requests"
     )
     return dg.MaterializeResult(metadata=report_metadata(report, "; ".join([summary, *report.notes])))
-
-
-# Running from the start: TMDB's terms do not wait for somebody to switch it on.
-monthly_maintenance = dg.ScheduleDefinition(
-    job=maintenance,
-    cron_schedule="30 4 1 * *",
-    execution_timezone="UTC",
-    default_status=dg.DefaultScheduleStatus.RUNNING,
-    description="On the first of each month: what TMDB changed since, and what must not be kept longer.",
-)
