@@ -15,9 +15,11 @@ from urllib.parse import urlsplit
 
 import pytest
 import typer
+import yaml  # type: ignore[import-untyped]
 
 from almanac_pipeline.cli import app
-from almanac_pipeline.settings import PROJECT_ROOT
+from almanac_pipeline.settings import PROJECT_ROOT, Settings
+from almanac_pipeline.warehouse.alerts import KINDS
 from almanac_pipeline.warehouse.marts import ATTRIBUTION
 
 ROOT: Any = typer.main.get_command(app)
@@ -49,7 +51,9 @@ def code(page: Path) -> Iterator[str]:
 def invocations(page: Path, program: str) -> Iterator[str]:
     """What stands behind `program` wherever a line or span of code calls it."""
     call = re.compile(
-        rf"(?:^{ASSIGNMENTS}|\$\(|&& |; )(?:\.venv/bin/)?{program}(?: ([^#)|;&]*))?(?=$|[#)|;&])"
+        rf"(?:^{ASSIGNMENTS}|\$\(|&& |; )(?:\.venv/bin/)?{program}"
+        # What stands in quotation marks ends no command.
+        r"""(?: ((?:"[^"]*"|'[^']*'|[^#)|;&"'])*))?(?=$|[#)|;&])"""
     )
     for line in code(page):
         for match in call.finditer(line):
@@ -137,6 +141,66 @@ def test_every_command_is_documented() -> None:
         name for name in commands(ROOT, "") if not re.search(rf"almanac\"?{re.escape(name)}(?![\w-])", text)
     ]
     assert missing == []
+
+
+# -- the runbook ---------------------------------------------------------------------------------
+
+
+RUNBOOK = PROJECT_ROOT / "docs" / "runbook"
+
+
+def prometheus_pages() -> dict[str, str]:
+    """{page: severity} that the rules of Prometheus name."""
+    rules = yaml.safe_load((PROJECT_ROOT / "docker" / "prometheus" / "rules.yml").read_text())
+    alerts = [rule for group in rules["groups"] for rule in group["rules"] if "alert" in rule]
+    return {alert["annotations"]["runbook"]: alert["labels"]["severity"] for alert in alerts}
+
+
+def test_alerts_rules_and_pages_of_the_runbook_name_each_other() -> None:
+    pages = {page.stem for page in RUNBOOK.glob("*.md")} - {"README"}
+    ours = {kind.runbook for kind in KINDS.values()}
+    theirs = {Path(page).stem for page in prometheus_pages()}
+    assert all(page.startswith("docs/runbook/") and page.endswith(".md") for page in prometheus_pages())
+    assert ours | theirs == pages
+    # Only what the almanac cannot tell, because it is down itself, is told by Prometheus alone.
+    assert theirs - ours == {"metrics-down"}
+    rows = re.findall(
+        r"^\| \[([\w-]+)\]\(\1\.md\) \| (\w+) \| (.+) \|$", (RUNBOOK / "README.md").read_text(), re.MULTILINE
+    )
+    listed = {
+        (page, severity, kind) for page, severity, kinds in rows for kind in re.findall(r"`(\w+)`", kinds)
+    }
+    assert listed == {(kind.runbook, kind.severity, name) for name, kind in KINDS.items()}
+    assert {page for page, _, _ in rows} == pages
+
+
+def test_both_who_tell_of_an_alert_call_it_as_urgent() -> None:
+    severities = {kind.runbook: kind.severity for kind in KINDS.values()}
+    theirs = {Path(page).stem: severity for page, severity in prometheus_pages().items()}
+    assert {page: told for page, told in theirs.items() if severities.get(page, told) != told} == {}
+
+
+@pytest.mark.parametrize("page", sorted(RUNBOOK.glob("[!R]*.md")), ids=lambda page: str(page.stem))
+def test_a_page_of_the_runbook_says_what_it_means_how_to_see_it_what_to_do_and_when_it_is_over(
+    page: Path,
+) -> None:
+    text = page.read_text()
+    assert text.startswith(f"# {page.stem}: ")
+    assert re.findall(r"^## (.+)$", text, re.MULTILINE)[:2] == ["Look", "Do"]
+    look, _, do = text.partition("## Look")[2].partition("## Do")
+    assert "\nalmanac " in look
+    assert len(do) > 100
+    assert re.search(r"alert is over|is over when|alert ends|does not end by itself", text)
+
+
+def test_settings_that_the_runbook_names_exist() -> None:
+    known = {f"ALMANAC_{name.upper()}" for name in Settings.model_fields}
+    named = {
+        name
+        for page in RUNBOOK.glob("*.md")
+        for name in re.findall(r"`(ALMANAC_[A-Z0-9_]+)`", page.read_text())
+    }
+    assert named - known == set()
 
 
 # -- links ---------------------------------------------------------------------------------------

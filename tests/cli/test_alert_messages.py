@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import shlex
 from collections.abc import Callable, Iterator
 from typing import get_args
 
@@ -13,6 +15,10 @@ from almanac_pipeline.warehouse.alert_rules import is_far_above, is_growing
 from almanac_pipeline.warehouse.alerts import KINDS, AlertKind, open_alerts, raise_alert, resolve_alerts
 from tests.cli.conftest import Almanac
 from tests.sinks import Slack, mail_server, slack
+from tests.test_docs import RUNBOOK, invocations
+
+# Dagster and its libraries warn of themselves while they are imported.
+pytestmark = pytest.mark.filterwarnings("ignore")
 
 Provocation = Callable[[psycopg.Connection], None]
 HOST = "letterboxd.com"
@@ -464,3 +470,36 @@ def test_requests_are_judged_by_the_mean_of_the_days_before(
     count: int, earlier: list[int], far: bool
 ) -> None:
     assert is_far_above(count, earlier, factor=3.0) is far
+
+
+# -- the pages, followed literally -----------------------------------------------------------------
+
+
+def test_every_query_of_the_runbook_runs(connection: psycopg.Connection) -> None:
+    queries = {
+        shlex.split(found)[-1]
+        for page in RUNBOOK.glob("*.md")
+        for found in invocations(page, "almanac")
+        if found.startswith("db psql -c")
+    }
+    assert len(queries) >= 20
+    cohort(connection)
+    for query in queries:
+        connection.execute(query)  # type: ignore[arg-type]
+
+
+# Those that ask the site, need a number or file of one's own, or judge the machine.
+NOT_HERE = r"doctor|alerts try|scrape|parse|runs show|db psql"
+
+
+def test_every_look_of_the_runbook_answers(almanac: Almanac, published: str) -> None:
+    looks = {
+        line.removeprefix("almanac ")
+        for page in RUNBOOK.glob("*.md")
+        for line in page.read_text().partition("## Look")[2].partition("## Do")[0].splitlines()
+        if line.startswith("almanac ") and not re.match(NOT_HERE, line.removeprefix("almanac "))
+    }
+    assert {"status", "alerts", "unblock", "runs list --status failure"} <= looks
+    for look in looks:
+        answer = almanac(*shlex.split(look))
+        assert (answer.code, answer.err) == (0, ""), look
