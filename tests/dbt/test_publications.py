@@ -333,6 +333,39 @@ def test_freshness_says_who_is_held_back_and_since_when_the_marts_stand(corners:
     assert (fresh["young"]["publication_state"], fresh["young"]["published_at"]) == ("never published", None)
 
 
+def test_freshness_says_when_the_pipeline_last_got_through_and_what_failed(corners: Warehouse) -> None:
+    corners.execute(
+        """
+        insert into ops.scrape_runs (cohort_id, subject, status, started_at, finished_at, rows_changed)
+        select cohort_id, 'ratings', runs.status, now() - age, now() - age, changed
+        from raw.cohorts, (values
+            ('succeeded', interval '30 hours', 0),
+            ('succeeded', interval '0', 7),
+            ('failed', interval '1 hour', 0)
+        ) as runs (status, age, changed)
+        where slug = 'ties'
+        """
+    )
+    query = (
+        "select * from almanac.cohort_freshness where cohort in ('ties', 'all_fives') order by cohort desc"
+    )
+    ties, other = corners.rows(query)
+    # What was read last is not published yet.
+    assert 29.9 < ties["success_age_hours"] < 30.1
+    assert (ties["failed_runs_count"], ties["open_failures_count"]) == (1, 0)
+    assert (other["last_success_at"], other["success_age_hours"], other["failed_runs_count"]) == (
+        None,
+        None,
+        0,
+    )
+    corners.execute("update ops.publications set published_at = clock_timestamp()")
+    assert corners.rows(query)[0]["success_age_hours"] < 0.1
+    lowest = corners.rows(
+        "select min(observed) from intermediate.cohort_audits where rule ~ '^coverage' and cohort = 'ties'"
+    )
+    assert ties["coverage_share"] == pytest.approx(float(lowest[0]["min"]))
+
+
 def test_a_data_test_that_fails_fails_the_build_and_is_told_with_what_ran(corners: Warehouse) -> None:
     corners.execute("update intermediate.strategy_scores set tier = null where eligible")
     corners.execute("update intermediate.cohort_stages set marts_version = 'old'")

@@ -42,6 +42,19 @@ warnings as (
     group by cohort_id
 ),
 
+coverage as (
+    select
+        cohort_id,
+        cast(min(observed) as {{ double_type() }}) as coverage_share
+    from audits
+    where rule in ('coverage_rating', 'coverage_like_flag', 'coverage_tmdb_id')
+    group by cohort_id
+),
+
+pipelines as (
+    select * from {{ ref('stg_ops__cohort_pipelines') }}
+),
+
 reads as (
     select
         members.cohort_id,
@@ -87,13 +100,20 @@ final as (
         cast(coalesce(reads.read_members_count, 0) as integer) as read_members_count,
         reads.oldest_read_at,
         reads.newest_read_at,
-        newest_ratings.newest_rated_at
+        newest_ratings.newest_rated_at,
+        pipelines.last_success_at,
+        pipelines.success_age_hours,
+        coverage.coverage_share,
+        coalesce(pipelines.failed_runs_count, 0) as failed_runs_count,
+        coalesce(pipelines.open_failures_count, 0) as open_failures_count
     from cohorts
     left join publications on cohorts.cohort_id = publications.cohort_id and publications.recency = 1
     left join audit_times on cohorts.cohort_id = audit_times.cohort_id
     left join failed_audits on cohorts.cohort_id = failed_audits.cohort_id
     left join warnings on cohorts.cohort_id = warnings.cohort_id
     left join reads on cohorts.cohort_id = reads.cohort_id
+    left join coverage on cohorts.cohort_id = coverage.cohort_id
+    left join pipelines on cohorts.cohort_id = pipelines.cohort_id
     left join newest_ratings on cohorts.cohort = newest_ratings.cohort
 )
 

@@ -79,6 +79,7 @@ select
     published.published_at,
     pending.pending_since,
     reads.last_success_at,
+    extract(epoch from now() - reads.last_success_at)::double precision / 3600 as success_age_hours,
     coalesce(failed_runs_count, 0)::integer as failed_runs_count,
     coalesce(open_failures_count, 0)::integer as open_failures_count
 from raw.cohorts as cohorts
