@@ -15,11 +15,18 @@ from almanac_pipeline.defs.ingestion import assets as ingestion
 from almanac_pipeline.defs.ingestion import exports, sensors
 from almanac_pipeline.defs.modelling import assets as modelling
 from almanac_pipeline.defs.modelling.checks import audit_checks
+from almanac_pipeline.defs.observability.sensors import run_telemetry
 from almanac_pipeline.defs.publication import assets as publication
 from almanac_pipeline.defs.quality import assets as quality
 from almanac_pipeline.defs.quality.checks import quality_checks
 from almanac_pipeline.defs.quality.sensors import published_cohorts
 from almanac_pipeline.defs.resources import Almanac
+from almanac_pipeline.observability import logs, traces
+from almanac_pipeline.settings import get_settings
+
+# Here, because every process that executes steps or sensors begins by importing this.
+logs.configure(get_settings)
+traces.configure()
 
 defs = dg.Definitions(
     assets=dg.load_assets_from_modules(
@@ -39,7 +46,16 @@ defs = dg.Definitions(
         jobs.nightly_maintenance,
         jobs.quality,
     ],
-    sensors=[sensors.inbox, discovery, first_builds, chain, changes, published_cohorts, *alerting],
+    sensors=[
+        sensors.inbox,
+        discovery,
+        first_builds,
+        chain,
+        changes,
+        published_cohorts,
+        run_telemetry,
+        *alerting,
+    ],
     schedules=timetable.timetable,
     resources={"almanac": Almanac()},
     # One process per run: measured at 1.4 s for ten steps beside 35 s with a process per step.

@@ -10,7 +10,7 @@ import itertools
 import logging
 import time
 from collections.abc import Collection, Generator, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 
@@ -197,6 +197,7 @@ def _dagster(settings: Settings, console: Console) -> Iterator[_Launcher]:
 
         from almanac_pipeline import instance as almanac_instance
         from almanac_pipeline import partitions
+        from almanac_pipeline.observability.steps import record_runs
         from almanac_pipeline.warehouse import dbt
         from almanac_pipeline.warehouse.connection import prepared_database_url
 
@@ -212,7 +213,12 @@ def _dagster(settings: Settings, console: Console) -> Iterator[_Launcher]:
             console.print(
                 f"[yellow]Run {run_id[:8]} was killed earlier; going on from its last checkpoint.[/]"
             )
-        yield _Launcher(instance, defs, str(partitions.cohorts.name), console)
+        try:
+            yield _Launcher(instance, defs, str(partitions.cohorts.name), console)
+        finally:
+            # A database that went away is told by what it ended; then the next command records the run.
+            with suppress(WarehouseError):
+                record_runs(prepared_database_url(settings))
 
 
 def neighbours(ordered: Sequence[str], chosen: Collection[str]) -> list[list[str]]:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).resolve().parent.parent / "almanac_pipeline"
-ROOMS = ["sources", "tmdb", "http", "warehouse", "statistics", "quality", "sandbox", "flows"]
+ROOMS = ["sources", "tmdb", "http", "warehouse", "statistics", "quality", "sandbox", "flows", "observability"]
 
 # What a room must not import: (room, forbidden top-level packages and rooms of ours).
 FORBIDDEN = {
@@ -27,6 +27,10 @@ FORBIDDEN["flows"] |= {"sqlalchemy", "requests", "urllib3"}
 FORBIDDEN["statistics"] |= {
     f"almanac_pipeline.{room}" for room in ("warehouse", "http", "sources", "flows", "sandbox")
 } | {"psycopg", "pandas"}
+# Every room logs and traces with the standard libraries; only what wraps their work binds what it is about.
+FORBIDDEN["observability"] |= {f"almanac_pipeline.{room}" for room in ("sources", "tmdb", "http", "flows")}
+for room in ("sources", "tmdb", "http", "warehouse", "statistics", "sandbox"):
+    FORBIDDEN[room] |= {"almanac_pipeline.observability", "opentelemetry.sdk", "prometheus_client"}
 FORBIDDEN["sandbox"] |= {f"almanac_pipeline.{room}" for room in ("warehouse", "http", "flows", "sources")}
 
 

@@ -1,13 +1,15 @@
 """The resource that assets ask for the outside: settings, database, sources of this process."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 import dagster as dg
 import psycopg
 
+from almanac_pipeline.cohort_tags import COHORTS_TAG, PARTITION_TAG, RANGE_TAGS
 from almanac_pipeline.errors import AlmanacError, LongPauseError
 from almanac_pipeline.http.client import PoliteClient
+from almanac_pipeline.observability.steps import observed
 from almanac_pipeline.postgres import failure_words, is_away
 from almanac_pipeline.settings import Settings, get_settings
 from almanac_pipeline.sources.feed import FeedSource
@@ -52,13 +54,36 @@ class Almanac(dg.ConfigurableResource):
 
 
 @contextmanager
+def _observed_step() -> Iterator[None]:
+    """Logs, trace and memory of the step under way; nothing where there is none, as in sensors."""
+    try:
+        context = dg.OpExecutionContext.get()
+    except dg.DagsterInvariantViolationError:
+        yield
+        return
+    run, task = context.run, str(context.op_handle)
+    with observed(prepared_database_url(), run_id=run.run_id, task=task, cohort=_cohort(run.tags)):
+        yield
+
+
+def _cohort(tags: Mapping[str, str]) -> str | None:
+    """The cohort of a run in a word: its slug, how many there are, or the first and the last of a range."""
+    if several := tags.get(COHORTS_TAG):
+        return f"{len(several.split(','))} cohorts"
+    first, last = (tags.get(tag) for tag in RANGE_TAGS)
+    return tags.get(PARTITION_TAG) or (f"{first}...{last}" if first else None)
+
+
+@contextmanager
 def final_errors() -> Iterator[None]:
     """Our errors end a step in their own words; only what may pass is left to be tried again by its policy.
 
-    A long pause that a host asked for is not waited for: the next run asks again.
+    A long pause that a host asked for is not waited for: the next run asks again. How the step fares is
+    noted by the way.
     """
     try:
-        yield
+        with _observed_step():
+            yield
     except AlmanacError as error:
         may_pass = error.retriable and not isinstance(error, LongPauseError)
         raise dg.Failure(description=str(error), allow_retries=may_pass) from error

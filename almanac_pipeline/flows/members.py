@@ -28,6 +28,7 @@ from almanac_pipeline.errors import (
 )
 from almanac_pipeline.flows import identities
 from almanac_pipeline.flows.workers import LayoutWatch, StoppedError, in_parallel, require_some_success
+from almanac_pipeline.observability.logs import bound
 from almanac_pipeline.progress import track
 from almanac_pipeline.settings import Settings
 from almanac_pipeline.sources.policy import fresh_minutes
@@ -226,7 +227,7 @@ def _read_profiles(sync: _Sync, people: Sequence[Candidate]) -> None:
         def work(person: Candidate, stopping: threading.Event) -> _ProfileRead:
             if stopping.is_set():
                 raise StoppedError("Stopped, because another member met a fatal error.")
-            with pool.connection() as connection:
+            with bound(user_id=person.user_id), pool.connection() as connection:
                 return _read_profile(sync, connection, person)
 
         for _, read in in_parallel(work, people, sync.settings.http_workers):

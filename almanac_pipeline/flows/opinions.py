@@ -38,6 +38,7 @@ from almanac_pipeline.flows.routes import (
     plan_route,
 )
 from almanac_pipeline.flows.workers import LayoutWatch, in_parallel, require_some_success
+from almanac_pipeline.observability.logs import bound
 from almanac_pipeline.progress import track
 from almanac_pipeline.settings import Settings
 from almanac_pipeline.sources.protocol import Source
@@ -393,7 +394,7 @@ def _each_member(
 
             def work(member: Member, stopping: threading.Event, wait: bool = wait) -> Taken | None:
                 try:
-                    with pool.connection() as connection:
+                    with bound(user_id=member.user_id), pool.connection() as connection:
                         return take(connection, member, stopping, wait)
                 except ForgottenError:
                     return None  # forgotten since the run began

@@ -29,6 +29,7 @@ from almanac_pipeline.errors import (
 )
 from almanac_pipeline.flows import identities
 from almanac_pipeline.flows.workers import LayoutWatch, StoppedError, in_parallel, require_some_success
+from almanac_pipeline.observability.logs import bound
 from almanac_pipeline.progress import track
 from almanac_pipeline.settings import Settings
 from almanac_pipeline.sources.policy import fresh_minutes
@@ -174,7 +175,7 @@ def _sync(
     ):
 
         def work(member: Member, stopping: threading.Event) -> _Read:
-            with pool.connection() as connection:
+            with bound(user_id=member.user_id), pool.connection() as connection:
                 reader = _Reader(connection, source, settings, run, subject, stopping)
                 return _sync_member(reader, member, full)
 

@@ -8,10 +8,12 @@ the kind of page, never a URL, a header or a member.
 
 from __future__ import annotations
 
+import logging
 import re
 import threading
 import time
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from types import TracebackType
@@ -20,6 +22,8 @@ from urllib.parse import urljoin, urlsplit
 
 import requests
 import urllib3.exceptions
+from opentelemetry import trace
+from opentelemetry.trace import Span, SpanKind, StatusCode
 from psycopg import Connection
 from psycopg_pool import ConnectionPool, PoolTimeout
 from requests.adapters import HTTPAdapter
@@ -49,6 +53,9 @@ from almanac_pipeline.http.robots import MAX_ROBOTS_BYTES, RobotsRules, Rules
 from almanac_pipeline.postgres import PATIENCE_SECONDS
 from almanac_pipeline.settings import Settings
 from almanac_pipeline.tally import count_request
+
+logger = logging.getLogger(__name__)
+tracer = trace.get_tracer(__name__)
 
 AGENT = "CohortAlmanac"
 # A film page is about 300 kB; the largest page of a person about 2 MB.
@@ -107,6 +114,10 @@ class _Asking:
 
     def __str__(self) -> str:
         return f"{self.host} ({self.path_class})"
+
+    def told(self) -> dict[str, str]:
+        """What log lines say of it."""
+        return {"host": self.host, "path_class": self.path_class}
 
 
 @dataclass(slots=True)
@@ -307,6 +318,9 @@ class PoliteClient:
             if exhausted:
                 raise failure
             pause = max(retry.get_backoff_time(), asked_pause)
+            logger.warning(
+                "%s; asked again in %.1f s", failure, pause, extra={**asking.told(), "attempt": attempt}
+            )
             time.sleep(pause)
             attempt += 1
 
@@ -359,7 +373,12 @@ class PoliteClient:
         self._wait_for_turn(asking)
         requested_at = datetime.now(UTC)
         started = time.perf_counter()
-        exchange = self._exchange(url, asking.headers, str(asking))
+        with _span(asking, attempt) as span:
+            exchange = self._exchange(url, asking.headers, str(asking))
+            if exchange.status is not None:
+                span.set_attribute("http.response.status_code", exchange.status)
+            if exchange.failure is not None:
+                span.set_status(StatusCode.ERROR, exchange.failure)
         seconds = time.perf_counter() - started
         self._record(exchange, requested_at, seconds, host, asking.path_class, attempt)
         if exchange.status is None or exchange.failure is not None:
@@ -382,6 +401,7 @@ class PoliteClient:
     def _block(self, asking: _Asking, reason: str) -> BlockedError:
         """Let nobody ask the host any more; returns the error that says so."""
         self._state.block(asking.host, f"{reason} in place of {asking.path_class}")
+        logger.error("%s: refused with %s", asking, reason, extra=asking.told())
         return BlockedError(
             f"{asking}: refused with {reason}. Nothing more is asked of {asking.host}. "
             f"Find out why, then `almanac unblock {asking.host}`."
@@ -488,6 +508,22 @@ class PoliteClient:
                 attempt=attempt,
             )
         )
+
+
+def _span(asking: _Asking, attempt: int) -> AbstractContextManager[Span]:
+    """A span for one request. It names the kind of page; URLs hold names of members."""
+    return tracer.start_as_current_span(
+        f"GET {asking.path_class}",
+        kind=SpanKind.CLIENT,
+        attributes={
+            "http.request.method": "GET",
+            "http.request.resend_count": attempt - 1,
+            "server.address": asking.host,
+            "almanac.path_class": asking.path_class,
+        },
+        record_exception=False,
+        set_status_on_exception=False,
+    )
 
 
 def _long_pause(what: str, host: str, seconds: float) -> LongPauseError:

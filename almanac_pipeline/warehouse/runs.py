@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,6 +15,8 @@ from psycopg.sql import SQL, Identifier
 from almanac_pipeline.errors import AlmanacError, ForgottenError, LayoutChangedError, LayoutDriftError
 from almanac_pipeline.tally import Tally, requests_tally
 from almanac_pipeline.warehouse.connection import connect_to
+
+logger = logging.getLogger(__name__)
 
 ScrapeSubject = Literal["members", "ratings", "likes", "diary", "watchlist", "feed", "import"]
 EnrichmentSubject = Literal["films", "people", "histograms", "maintenance"]
@@ -225,6 +228,14 @@ def record_member(
             rows_removed, milliseconds, str(error) if error is not None else None, user_id,
         ],
     )  # fmt: skip
+    counts = {
+        "pages": pages_count, "requests": requests_count, "rows_seen": rows_seen,
+        "rows_changed": rows_changed, "rows_removed": rows_removed, "milliseconds": milliseconds,
+    }  # fmt: skip
+    logger.info(
+        "member %s: %d requests, %d rows changed", outcome, requests_count, rows_changed + rows_removed,
+        extra={"user_id": user_id, "outcome": outcome, **counts},
+    )  # fmt: skip
 
 
 def record_failure(
@@ -247,6 +258,11 @@ def record_failure(
         [run.run_id, user_id, film_id, page_kind, type(error).__name__, str(error)],
     )
     run.error_sample = run.error_sample or str(error)
+    kind = type(error).__name__
+    extra = {"page_kind": page_kind, "error_kind": kind, "film_id": film_id}
+    logger.warning(
+        "%s could not be read: %s: %s", page_kind, kind, error, extra={"user_id": user_id, **extra}
+    )
     _alert_about_layout(connection, page_kind, error)
 
 

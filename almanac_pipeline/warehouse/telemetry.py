@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Literal
 
 import psycopg
@@ -39,7 +40,7 @@ select
 from runs
 cross join lateral (
     select coalesce(
-        max(value) filter (where key = 'dagster/partition'),
+        max(value) filter (where key = 'almanac/cohorts'), max(value) filter (where key = 'dagster/partition'),
         max(value) filter (where key = 'dagster/asset_partition_range_start') || '...'
         || max(value) filter (where key = 'dagster/asset_partition_range_end')
     ) as cohort
@@ -87,17 +88,32 @@ on conflict (run_id) do update set
     requests_count = excluded.requests_count, cache_hits_count = excluded.cache_hits_count,
     retries_count = excluded.retries_count, rows_seen = excluded.rows_seen,
     rows_changed = excluded.rows_changed, failures_count = excluded.failures_count, recorded_at = now()
+returning run_id, job, cohort, status, started_at, finished_at, failed_step
 """
 
 
-def record_runs(connection: psycopg.Connection) -> int:
-    """Bring ops.run_telemetry up to what Dagster and our own logs know; returns the rows written.
+@dataclass(frozen=True, slots=True)
+class EndedRun:
+    """A run of which nothing more is to come."""
+
+    run_id: str
+    job: str
+    cohort: str | None
+    status: str
+    started_at: datetime | None
+    finished_at: datetime | None
+    failed_step: str | None
+
+
+def record_runs(connection: psycopg.Connection) -> list[EndedRun]:
+    """Bring ops.run_telemetry up to what Dagster and our own logs know; returns what has ended since.
 
     Repeating it changes nothing of runs that have ended. In the caller's transaction.
     """
     if not _exist(connection, "dagster.event_logs"):
-        return 0
-    return connection.execute(_RECORD_RUNS, {"final": list(FINAL_STATUSES)}).rowcount
+        return []
+    rows = connection.execute(_RECORD_RUNS, {"final": list(FINAL_STATUSES)})
+    return [run for run in (EndedRun(*row) for row in rows) if run.status in FINAL_STATUSES]
 
 
 def record_memory(connection: psycopg.Connection, run_id: str, peak_memory_bytes: int) -> None:

@@ -32,7 +32,7 @@ create table ops.run_telemetry (
 comment on table ops.run_telemetry is
     'One row per Dagster run, also of those that were killed: Dagster''s own word on status and steps beside what we counted. Kept when Dagster''s rows are purged: a row is a few hundred bytes.';
 comment on column ops.run_telemetry.cohort is
-    'The slug; first...last of a run over several neighbours; null for runs of no cohort.';
+    'The slug; of a run over several all of them with commas between, or first...last; null for runs of no cohort.';
 comment on column ops.run_telemetry.status is 'Dagster''s, in lower case: queued, started, success, failure, canceled and others.';
 comment on column ops.run_telemetry.step_seconds is '{step: seconds}; of a step that was killed until its run was declared dead.';
 comment on column ops.run_telemetry.cache_hits_count is 'Answers 304, and titles for which a stored answer of TMDB was still valid.';

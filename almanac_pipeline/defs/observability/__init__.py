@@ -1,0 +1,1 @@
+"""What Dagster has to do with how the almanac says how it is."""
