@@ -302,12 +302,6 @@ def given_variables() -> list[str]:
     return sorted(name for name in os.environ if name.startswith("ALMANAC_"))
 
 
-def traces_are_wanted() -> bool:
-    """Whether one of the standard variables names an endpoint for traces; the SDK itself reads the rest."""
-    names = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
-    return any(os.environ.get(name) for name in names)
-
-
 def settings_in_use() -> tuple[list[str], list[str]]:
     """Where settings were found, and which of the names there are no setting. Values stay unread."""
     env_file, toml_file = (Settings.model_config.get(key) for key in ("env_file", "toml_file"))
