@@ -43,7 +43,7 @@ select slug, cohort_id, last_success_at, pending_since is not null
 from ops.cohort_pipelines as pipelines
 where status = 'active'
     and coalesce(last_success_at, created_at) < now() - make_interval(
-        secs => 3600 * (greatest(%(hours)s, sync_every_hours) + %(more_hours)s))
+        secs => 3600 * (greatest(%(hours)s, coalesce(sync_every_hours, %(cadence)s)) + %(more_hours)s))
     and (%(pages)s or (%(feeds)s and exists (
         select from raw.cohort_members as members join raw.users using (user_id)
         where members.cohort_id = pipelines.cohort_id and until is null and feed_opted_in_at is not null)))
@@ -150,6 +150,7 @@ def stale_cohorts(connection: psycopg.Connection, settings: Settings, access: Ac
     """Active cohorts whose opinions were not read and shown for `stale_hours`, or for their own cadence."""
     values = {
         "hours": settings.stale_hours,
+        "cadence": settings.sync_every_hours,
         "more_hours": _more_hours(connection),
         "pages": access.pages,
         "feeds": access.feeds,

@@ -5,6 +5,7 @@ from typing import Any
 import dagster as dg
 
 from almanac_pipeline.defs.batches import materialize_each
+from almanac_pipeline.defs.freshness import MONTHLY
 from almanac_pipeline.defs.ingestion.assets import likes, ratings
 from almanac_pipeline.defs.metadata import records_table, report_metadata
 from almanac_pipeline.defs.resources import Almanac, final_errors
@@ -32,6 +33,7 @@ HISTOGRAMS_TAG = "almanac/histograms"
     deps=[ratings, likes],
     description="Each film's page and TMDB entry: ids, year, runtime, people, genres, countries, poster.",
     tags={"source": "pages-and-tmdb"},
+    freshness_policy=MONTHLY,
     **COMMON,
 )
 def film_metadata(context: dg.AssetExecutionContext, almanac: Almanac) -> dg.MaterializeResult:
@@ -68,6 +70,7 @@ def _films_metadata(report: FilmsReport) -> dict[str, Any]:
     deps=[film_metadata],
     description="How everyone on the site rated each film: ten half-star counts beside the stated total.",
     tags={"source": "pages"},
+    freshness_policy=MONTHLY,
     **COMMON,
 )
 def film_histograms(context: dg.AssetExecutionContext, almanac: Almanac) -> dg.MaterializeResult:

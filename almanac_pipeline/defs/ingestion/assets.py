@@ -6,6 +6,7 @@ from typing import Any
 import dagster as dg
 
 from almanac_pipeline.defs.batches import materialize_each
+from almanac_pipeline.defs.freshness import DAILY, WEEKLY
 from almanac_pipeline.defs.metadata import (
     changed_count,
     histogram_picture,
@@ -36,6 +37,7 @@ MODE_TAG = "almanac/mode"
     key=["raw", "cohort_members"],
     description="Who belongs to the circle: memberships begin and end, their history stays.",
     tags={"source": "pages"},
+    freshness_policy=WEEKLY,
     **COMMON,
 )
 def cohort_members(context: dg.AssetExecutionContext, almanac: Almanac) -> dg.MaterializeResult:
@@ -63,6 +65,7 @@ def _members_metadata(slug: str, report: MembersReport) -> dict[str, Any]:
         "By page or feed, on the route that is permitted; favourites come with the profile."
     ),
     tags={"source": "pages-and-feeds"},
+    freshness_policy=DAILY,
     **COMMON,
 )
 def ratings(context: dg.AssetExecutionContext, almanac: Almanac) -> dg.MaterializeResult:
@@ -90,6 +93,7 @@ def _ratings_metadata(slug: str, report: OpinionsReport) -> dict[str, Any]:
     deps=[ratings],
     description="Hearts, also on films without a rating.",
     tags={"source": "pages"},
+    freshness_policy=DAILY,
     **COMMON,
 )
 def likes(context: dg.AssetExecutionContext, almanac: Almanac) -> dg.MaterializeResult:
