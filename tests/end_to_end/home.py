@@ -28,7 +28,7 @@ from almanac_pipeline.sandbox.client import ControlClient
 from almanac_pipeline.warehouse.embedded import EmbeddedServer
 
 ALMANAC = Path(sys.executable).with_name("almanac")
-PATIENCE_SECONDS = 180
+PATIENCE_SECONDS = 400
 
 Row = dict[str, Any]
 Tables = dict[str, list[Row]]
@@ -201,8 +201,17 @@ def wait_until(happened: Callable[[], bool], process: subprocess.Popen[str], wha
 
 
 def without(rows: list[Row], *columns: str) -> Counter[str]:
-    """Rows in no order, without some columns: what two databases with other ids have in common."""
-    return Counter(repr({key: row[key] for key in row if key not in columns}) for row in rows)
+    """Rows in no order, without some columns: what two databases with other ids have in common.
+
+    SQL adds floats in the order of the ids, so their last digits are the database's own.
+    """
+    return Counter(
+        repr({key: _rounded(value) for key, value in row.items() if key not in columns}) for row in rows
+    )
+
+
+def _rounded(value: object) -> object:
+    return round(value, 9) if isinstance(value, float) else value
 
 
 def _run(status: str, events: list[dict[str, Any]]) -> DagsterRun:
