@@ -100,7 +100,8 @@ class RunView:
                 self._passed[step] += 1
             else:
                 self.failed_checks.append(f"{check.asset_key.to_user_string()}: {check.check_name}")
-                name = f"check {check.check_name} of {check.asset_key.to_user_string()}"
+                cohort = f" for {check.partition}" if check.partition else ""
+                name = f"check {check.check_name} of {check.asset_key.to_user_string()}{cohort}"
                 # A warning holds nothing back.
                 warns = check.severity.value == "WARN"
                 verdict = f"[yellow]! {name} warns[/]" if warns else f"[red]✗ {name} failed[/]"

@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 
 SNAPSHOT = Path(__file__).with_name("asset_graph.txt")
 GROUPS = {"ingestion", "viewings", "enrichment", "statistics", "almanac", "maintenance", "quality"}
-BY_COMMANDS = ["cohort_almanac", "enrich", "scrape", "statistics", "viewings"]
-COHORT_JOBS = [*BY_COMMANDS, "follow_graph", "incremental", "quality"]
+BY_COMMANDS = ["cohort_almanac", "enrich", "scrape", "statistics", "viewings", "quality"]
+COHORT_JOBS = [*BY_COMMANDS, "follow_graph", "incremental"]
 JOBS = [*COHORT_JOBS, "import_exports", "maintenance", "nightly_maintenance"]
 
 # What Dagster says about its own beta features is settled in almanac_pipeline/defs/__init__.py.

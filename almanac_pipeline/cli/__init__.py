@@ -28,6 +28,7 @@ from almanac_pipeline.cli import (
     member,
     metrics,
     parse,
+    quality,
     rank,
     runs,
     sandbox,
@@ -64,6 +65,7 @@ app.command()(parse.parse)
 app.command()(doctor.doctor)
 app.command()(metrics.metrics)
 app.command()(docs.docs)
+app.command()(quality.quality)
 app.command()(backup.backup)
 app.command()(backup.restore)
 app.command()(taste.taste)

@@ -7,6 +7,7 @@ Nothing is written and nobody is told: the context lives in memory, and its anal
 from __future__ import annotations
 
 import functools
+import html
 import warnings
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
@@ -39,7 +40,8 @@ if TYPE_CHECKING:
     import pandas as pd
     from great_expectations.core import ExpectationSuiteValidationResult
 
-TEMPLATE = "almanac.j2"
+# Jinja escapes what goes into a template that is called so.
+TEMPLATE = "almanac.html"
 # Great Expectations' own page fetches styles, scripts and a logo from seven hosts and offers a newsletter.
 PAGE = """<!DOCTYPE html>
 <html lang="en">
@@ -135,12 +137,14 @@ def _outcome(rule: Rule, row: dict[Any, Any], *, holds: bool) -> Outcome:
 
 
 def _validate(suite: Suite, judged: pd.DataFrame) -> ExpectationSuiteValidationResult:
+    films = [rule.example for rule in suite.rules if rule.example is not None]
+    # Its pages show values as they are. What cohorts may be called is limited, slugs of films are the site's.
+    shown = judged.assign(**{film: judged[film].map(html.escape, na_action="ignore") for film in films})
     asset = _context().data_sources.pandas_default.add_dataframe_asset(suite.name)
-    batch = asset.add_batch_definition_whole_dataframe("cohorts").get_batch({"dataframe": judged})
-    named = ["cohort", *(rule.example for rule in suite.rules if rule.example is not None)]
+    batch = asset.add_batch_definition_whole_dataframe("cohorts").get_batch({"dataframe": shown})
     result: ExpectationSuiteValidationResult = batch.validate(
         gx.ExpectationSuite(name=suite.name, expectations=[_expectation(rule) for rule in suite.rules]),
-        result_format={"result_format": "COMPLETE", "unexpected_index_column_names": named},
+        result_format={"result_format": "COMPLETE", "unexpected_index_column_names": ["cohort", *films]},
     )
     return result
 
