@@ -125,6 +125,7 @@ def test_a_failed_check_is_told_until_it_passes_and_a_warning_is_not(
                 check_name="drift",
                 passed=passed,
                 severity=dg.AssetCheckSeverity(severity),
+                description="the mean moved by half a star",
             )
         )
 
@@ -133,7 +134,10 @@ def test_a_failed_check_is_told_until_it_passes_and_a_warning_is_not(
     evaluate(False, "ERROR")
     assert tick("check_failures", instance) == "1 open"
     tick("alert_messages", instance)
-    assert "critical: raw/ratings drift: a check that must pass has failed" in webhook.texts()[0]
+    assert (
+        "critical: raw/ratings drift: a check that must pass has failed: the mean moved by half a star"
+        in webhook.texts()[0]
+    )
     evaluate(True, "ERROR")
     assert tick("check_failures", instance) == "0 open"
 

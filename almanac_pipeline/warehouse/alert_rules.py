@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,6 +27,8 @@ UNDER_WAY_HOURS = 2.0
 REQUEST_DAYS = 14
 MINIMUM_REQUEST_DAYS = 5
 GIGABYTE = 1024**3
+# Of what a check says; the rest stands in the Dagster UI.
+WORDS_SHOWN = 200
 
 UNDER_WAY = "select exists (select from dagster.runs where status in ('QUEUED', 'STARTING', 'STARTED'))"
 
@@ -109,9 +111,12 @@ where blocking and not passed and status = 'active'
 group by slug, cohort_id order by slug
 """
 
-# Of the latest execution per check and partition. The audits are the alert held_back.
+# Of the latest execution per check and partition. The audits are the alert held_back; of the warnings only
+# those about distributions and drift are meant for somebody: what is not covered stays so for months.
 FAILED_CHECKS = """
-select array_to_string(array(select jsonb_array_elements_text(asset_key::jsonb)), '/'), check_name, partition
+select
+    array_to_string(array(select jsonb_array_elements_text(asset_key::jsonb)), '/'), check_name, partition,
+    evaluation_event::jsonb #>> '{dagster_event,event_specific_data,description}'
 from (
     select distinct on (asset_key, check_name, partition) *
     from dagster.asset_check_executions
@@ -119,8 +124,11 @@ from (
     order by asset_key, check_name, partition, id desc
 ) as latest
 where execution_status = 'FAILED'
-    and position('AssetCheckSeverity.ERROR' in evaluation_event) > 0
-    and asset_key <> '["intermediate", "cohort_audits"]'
+    and case asset_key
+        when '["intermediate", "cohort_audits"]' then false
+        when '["ops", "quality_measurements"]' then %(quality)s
+        else not %(quality)s and position('AssetCheckSeverity.ERROR' in evaluation_event) > 0
+    end
 order by 1, 2, 3
 """
 
@@ -243,10 +251,20 @@ def held_back(connection: psycopg.Connection, settings: Settings, access: Access
 
 def failed_checks(connection: psycopg.Connection, settings: Settings, access: Access) -> Iterable[Finding]:
     """Asset checks that must pass and did not when they were last executed, per partition."""
+    yield from _checks(connection, quality=False)
+
+
+def unusual_numbers(connection: psycopg.Connection, settings: Settings, access: Access) -> Iterable[Finding]:
+    """Distributions and drift of published cohorts that their checks warn of."""
+    yield from _checks(connection, quality=True)
+
+
+def _checks(connection: psycopg.Connection, *, quality: bool) -> Iterator[Finding]:
     if not _exists(connection, "dagster.asset_check_executions"):
         return
-    for asset, check, partition in connection.execute(FAILED_CHECKS):
-        yield Finding(f"{asset} {check} {partition or ''}".rstrip(), "it failed when it was last executed")
+    for asset, check, partition, words in connection.execute(FAILED_CHECKS, {"quality": quality}):
+        subject = f"{asset} {check} {partition or ''}".rstrip()
+        yield Finding(subject, (words or "it failed when it was last executed")[:WORDS_SHOWN])
 
 
 Rule = Callable[[psycopg.Connection, Settings, Access], Iterable[Finding]]
@@ -261,6 +279,7 @@ RULES: Mapping[AlertKind, Rule] = {
     "disk_space": disk_space,
     "held_back": held_back,
     "failed_check": failed_checks,
+    "unusual_numbers": unusual_numbers,
 }
 
 

@@ -37,6 +37,7 @@ AlertKind = Literal[
     "disk_space",
     "held_back",
     "failed_check",
+    "unusual_numbers",
     "undelivered",
 ]
 Severity = Literal["critical", "warning"]
@@ -146,6 +147,12 @@ KINDS: Mapping[AlertKind, KindOfAlert] = {
         "a check that must pass has failed",
         "read what it found on the asset's page in the Dagster UI",
         "failed-check",
+    ),
+    "unusual_numbers": KindOfAlert(
+        "warning",
+        "a published cohort's numbers are spread or have moved as they rarely do",
+        "look at the page that the check in the Dagster UI links to",
+        "unusual-numbers",
     ),
     "undelivered": KindOfAlert(
         "warning",

@@ -180,15 +180,17 @@ def passing_audit(connection: psycopg.Connection) -> None:
     connection.execute("update intermediate.cohort_audits set passed = true")
 
 
-def execute_check(connection: psycopg.Connection, status: str, severity: str = "ERROR") -> None:
+def execute_check(
+    connection: psycopg.Connection, status: str, severity: str = "ERROR", asset: str = "raw.ratings"
+) -> None:
     connection.execute(
         """
         insert into dagster.asset_check_executions
             (asset_key, check_name, partition, run_id, execution_status, evaluation_event)
-        values ('["raw", "ratings"]', 'drift', 'friends', gen_random_uuid()::text, %s,
+        values (%s, 'drift', 'friends', gen_random_uuid()::text, %s,
             jsonb_build_object('severity', jsonb_build_object('__enum__', 'AssetCheckSeverity.' || %s::text)))
         """,
-        [status, severity],
+        [f'["{asset.partition(".")[0]}", "{asset.partition(".")[2]}"]', status, severity],
     )
 
 
@@ -213,6 +215,10 @@ PROVOCATIONS: dict[AlertKind, tuple[Provocation, Provocation]] = {
     "repeated_failures": (failed_runs, runs_of_long_ago),
     "held_back": (failing_audit, passing_audit),
     "failed_check": (lambda c: execute_check(c, "FAILED"), lambda c: execute_check(c, "SUCCEEDED")),
+    "unusual_numbers": (
+        lambda c: execute_check(c, "FAILED", "WARN", "ops.quality_measurements"),
+        lambda c: execute_check(c, "SUCCEEDED", "WARN", "ops.quality_measurements"),
+    ),
     **{
         kind: raised(kind)
         for kind in ("blocked", "budget", "feed_gap", "layout", "suspicious", "volume")

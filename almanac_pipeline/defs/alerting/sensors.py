@@ -7,7 +7,7 @@ from almanac_pipeline.flows.alerts import look, send
 from almanac_pipeline.warehouse.alerts import AlertKind
 
 FAILURES: tuple[AlertKind, ...] = ("repeated_failures",)
-CHECKS: tuple[AlertKind, ...] = ("held_back", "failed_check")
+CHECKS: tuple[AlertKind, ...] = ("held_back", "failed_check", "unusual_numbers")
 FRESHNESS: tuple[AlertKind, ...] = ("stale_cohort", "stale_feeds", "enrichment_backlog")
 SURROUNDINGS: tuple[AlertKind, ...] = ("rate_limited", "unusual_requests", "disk_space")
 
@@ -25,7 +25,7 @@ def run_failures(context: dg.RunFailureSensorContext, almanac: Almanac) -> None:
 @dg.sensor(
     default_status=dg.DefaultSensorStatus.RUNNING,
     minimum_interval_seconds=60,
-    description="Cohorts that their audits hold back, and failed checks of severity error.",
+    description="Cohorts that their audits hold back, failed checks of severity error, odd distributions.",
 )
 def check_failures(context: dg.SensorEvaluationContext, almanac: Almanac) -> dg.SkipReason:
     return _looked(almanac, CHECKS)
