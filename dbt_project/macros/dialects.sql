@@ -55,11 +55,15 @@
 {% macro default__by_bytes(value) -%} {{ value }} collate "C" {%- endmacro %}
 {% macro spark__by_bytes(value) -%} {{ value }} {%- endmacro %}
 
-{# Hook: what the planner knows of a table that was just written; nothing for a view. #}
-{% macro refresh_statistics() -%}
-    {%- if config.get('materialized') != 'view' -%}
-        {{ adapter.dispatch('refresh_statistics', 'cohort_almanac')() }}
-    {%- endif -%}
+{# Tell the planner how large a table has become, and how its rows spread over these columns. Of the others
+   autovacuum tells it soon enough, from a larger sample: for few columns a small one will do. #}
+{% macro refresh_statistics(relation, columns) -%}
+    {{ return(adapter.dispatch('refresh_statistics', 'cohort_almanac')(relation, columns)) }}
 {%- endmacro %}
-{% macro default__refresh_statistics() -%} analyze {{ this }} {%- endmacro %}
-{% macro spark__refresh_statistics() -%} analyze table {{ this }} compute statistics {%- endmacro %}
+{% macro default__refresh_statistics(relation, columns) -%}
+    set local default_statistics_target = 20;
+    analyze {{ relation }} ({{ columns | join(', ') }})
+{%- endmacro %}
+{% macro spark__refresh_statistics(relation, columns) -%}
+    analyze table {{ relation }} compute statistics for columns {{ columns | join(', ') }}
+{%- endmacro %}

@@ -6,18 +6,19 @@
     {%- set existing = load_cached_relation(this) -%}
     {%- set target_relation = this.incorporate(type='table') -%}
     {%- set has_contract = config.get('contract').enforced -%}
+    {# By which models and readers find rows. #}
+    {%- set keys = ['cohort_id', 'cohort', 'film_id', 'user_id', 'person_id'] -%}
 
     {{ run_hooks(pre_hooks, inside_transaction=False) }}
     {{ run_hooks(pre_hooks, inside_transaction=True) }}
 
-    {%- set columns = [] -%}
+    {%- set columns = model.columns.keys() | list if has_contract else get_columns_in_query(sql) -%}
     {%- if existing is not none and existing.is_view -%}
         {%- do adapter.drop_relation(existing) -%}
         {%- set existing = none -%}
     {%- endif -%}
     {%- if existing is not none -%}
         {%- set present = adapter.get_columns_in_relation(existing) | map(attribute='name') | list -%}
-        {%- set columns = model.columns.keys() | list if has_contract else get_columns_in_query(sql) -%}
         {%- set missing = columns | reject('in', present) | list -%}
         {%- if missing and has_contract -%}
             {# Last good rows stay: a release that brings a column fills it at the cohort's next build. #}
@@ -48,6 +49,9 @@
         {%- endcall -%}
     {%- endif -%}
 
+    {%- call statement('statistics') -%}
+        {{ refresh_statistics(target_relation, columns | select('in', keys) | list) }}
+    {%- endcall -%}
     {%- do apply_grants(target_relation, config.get('grants'), should_revoke=False) -%}
     {%- do persist_docs(target_relation, model) -%}
     {{ run_hooks(post_hooks, inside_transaction=True) }}

@@ -15,7 +15,13 @@ members as (
 ),
 
 ratings as (
-    select * from {{ ref('int_cohort_ratings') }}
+    select
+        cohort_id,
+        user_id,
+        film_id,
+        rating,
+        liked
+    from {{ ref('int_cohort_ratings') }}
     where {{ is_requested() }}
 ),
 
@@ -94,17 +100,23 @@ twins as (
         )
 ),
 
+-- Hardly ever a film has a twin: known before the first rating is read.
+twins_ratings as (
+    select * from ratings
+    where exists (select twins.film_id from twins)
+),
+
 duplicates as (
     select
-        ratings.cohort_id,
-        ratings.film_id
-    from ratings
-    inner join twins on ratings.film_id = twins.film_id
-    inner join ratings as twin_ratings
+        first_ratings.cohort_id,
+        first_ratings.film_id
+    from twins_ratings as first_ratings
+    inner join twins on first_ratings.film_id = twins.film_id
+    inner join twins_ratings as second_ratings
         on
-            ratings.cohort_id = twin_ratings.cohort_id
-            and ratings.user_id = twin_ratings.user_id
-            and twins.twin_id = twin_ratings.film_id
+            first_ratings.cohort_id = second_ratings.cohort_id
+            and first_ratings.user_id = second_ratings.user_id
+            and twins.twin_id = second_ratings.film_id
     union all
     select
         cohort_id,

@@ -6,8 +6,11 @@ cohort_films as (
     select * from {{ ref('int_cohort_films') }}
 ),
 
+-- Joined to the cohorts first, here as below: otherwise each film is looked up among everybody's.
 globals as (
-    select * from {{ ref('int_cohort_film_globals') }}
+    select film_globals.*
+    from cohorts
+    inner join {{ ref('int_cohort_film_globals') }} as film_globals on cohorts.cohort_id = film_globals.cohort_id
 ),
 
 films as (
@@ -15,7 +18,9 @@ films as (
 ),
 
 circle_films as (
-    select * from {{ ref('stg_circle__films') }}
+    select fits.*
+    from cohorts
+    inner join {{ ref('stg_circle__films') }} as fits on cohorts.cohort_id = fits.cohort_id
 ),
 
 final as (

@@ -2,53 +2,31 @@
 
 -- numpy writes scores only for cohorts whose audits passed, all of a cohort's in one transaction:
 -- copying up to ten rows per film would only make them two.
-with cohorts as (
-    select * from {{ ref('stg_raw__cohorts') }}
-),
-
-scores as (
-    select * from {{ ref('stg_circle__scores') }}
-),
-
-parameters as (
-    select * from {{ ref('stg_circle__parameters') }}
-),
-
-film_stats as (
-    select * from {{ ref('cohort_film_stats') }}
-),
-
-films as (
-    select * from {{ ref('stg_raw__films') }}
-),
-
-final as (
-    select
-        cohorts.cohort,
-        scores.strategy,
-        scores.film_id,
-        -- As published, so that a film keeps its name while its cohort is held back.
-        coalesce(film_stats.slug, films.slug) as slug,
-        coalesce(film_stats.title, films.title) as title,
-        coalesce(film_stats.release_year, films.release_year) as release_year,
-        scores.score,
-        scores.estimate,
-        scores.estimate_sd,
-        scores.raters,
-        scores.eligible,
-        scores.rank,
-        scores.rank_low,
-        scores.rank_high,
-        scores.tier,
-        parameters.params,
-        parameters.computed_at,
-        coalesce(film_stats.is_shareable, false) as is_shareable
-    from cohorts
-    inner join scores on cohorts.cohort_id = scores.cohort_id
-    inner join parameters
-        on scores.cohort_id = parameters.cohort_id and scores.strategy = parameters.strategy
-    left join film_stats on cohorts.cohort = film_stats.cohort and scores.film_id = film_stats.film_id
-    left join films on scores.film_id = films.film_id
-)
-
-select * from final
+-- Without `with`: PostgreSQL plans a view that has one apart from the query that reads it.
+select
+    cohorts.cohort,
+    scores.strategy,
+    scores.film_id,
+    -- As published, so that a film keeps its name while its cohort is held back.
+    coalesce(film_stats.slug, films.slug) as slug,
+    coalesce(film_stats.title, films.title) as title,
+    coalesce(film_stats.release_year, films.release_year) as release_year,
+    scores.score,
+    scores.estimate,
+    scores.estimate_sd,
+    scores.raters,
+    scores.eligible,
+    scores.rank,
+    scores.rank_low,
+    scores.rank_high,
+    scores.tier,
+    used_parameters.params,
+    used_parameters.computed_at,
+    coalesce(film_stats.is_shareable, false) as is_shareable
+from {{ ref('stg_raw__cohorts') }} as cohorts
+inner join {{ ref('stg_circle__scores') }} as scores on cohorts.cohort_id = scores.cohort_id
+inner join {{ ref('stg_circle__parameters') }} as used_parameters
+    on scores.cohort_id = used_parameters.cohort_id and scores.strategy = used_parameters.strategy
+left join {{ ref('cohort_film_stats') }} as film_stats
+    on cohorts.cohort = film_stats.cohort and scores.film_id = film_stats.film_id
+left join {{ ref('stg_raw__films') }} as films on scores.film_id = films.film_id

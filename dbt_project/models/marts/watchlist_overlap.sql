@@ -11,6 +11,14 @@ watchlist_entries as (
     where removed_at is null
 ),
 
+-- The cohorts' own first: otherwise everybody's are read.
+opinions as (
+    select ratings.*
+    from cohorts
+    inner join {{ ref('int_cohort_ratings') }} as ratings on cohorts.cohort_id = ratings.cohort_id
+    where ratings.half_stars is not null or ratings.liked or ratings.logged
+),
+
 wishes as (
     select
         cohorts.cohort,
@@ -32,9 +40,7 @@ watched as (
         count(*) as watchers,
         {{ array_in_order('opinions.user_id', 'opinions.user_id') }} as watcher_ids
     from wishes
-    inner join {{ ref('int_cohort_ratings') }} as opinions
-        on wishes.cohort_id = opinions.cohort_id and wishes.film_id = opinions.film_id
-    where opinions.half_stars is not null or opinions.liked or opinions.logged
+    inner join opinions on wishes.cohort_id = opinions.cohort_id and wishes.film_id = opinions.film_id
     group by wishes.cohort_id, wishes.film_id
 ),
 
