@@ -25,6 +25,7 @@ EMPTY_FOR_NOW = {
     "ops.film_match_candidates",
     "ops.forgotten_members",
     "ops.imports",
+    "ops.quality_measurements",
     "ops.scrape_failures",
     "ops.staged_items",
     "ops.tmdb_change_cursors",

@@ -1,8 +1,11 @@
 """The audits of a cohort as asset checks: what was expected, what was observed."""
 
+from collections.abc import Iterable, Iterator
+from typing import Any
+
 import dagster as dg
 
-from almanac_pipeline.defs.partitioned import cohorts_of_run
+from almanac_pipeline.defs.partitioned import cohorts_of_run, evaluations
 from almanac_pipeline.defs.resources import Almanac, final_errors
 from almanac_pipeline.partitions import cohorts
 from almanac_pipeline.warehouse.cohorts import get_cohort
@@ -22,33 +25,33 @@ RULES = {
 
 
 def _check(rule: str, description: str) -> dg.AssetChecksDefinition:
+    key = dg.AssetCheckKey(AUDITS, rule)
+
     @dg.asset_check(asset=AUDITS, name=rule, description=description, partitions_def=cohorts)
-    def check(context: dg.AssetCheckExecutionContext, almanac: Almanac) -> dg.AssetCheckResult:
+    def check(context: dg.AssetCheckExecutionContext, almanac: Almanac) -> Iterator[Any]:
+        chosen = cohorts_of_run(context.op_execution_context.run, context.instance)
         with final_errors(), connect_to(almanac.database_url) as connection:
-            found = {
-                slug: audit
-                for slug in cohorts_of_run(context.op_execution_context.run, context.instance)
-                for audit in audits(connection, get_cohort(connection, slug).cohort_id)
-                if audit.rule == rule
+            results = {
+                slug: _result(audits(connection, get_cohort(connection, slug).cohort_id), rule)
+                for slug in chosen
             }
-        failed = [slug for slug, audit in found.items() if not audit.passed]
-        blocking = any(audit.blocking for audit in found.values())
-        return dg.AssetCheckResult(
-            passed=bool(found) and not failed,
-            severity=dg.AssetCheckSeverity.ERROR if blocking else dg.AssetCheckSeverity.WARN,
-            metadata=_numbers(found) | {slug: audit.detail for slug, audit in found.items()},
-        )
+        yield from evaluations(key, results)
 
     return check
 
 
-def _numbers(found: dict[str, Audit]) -> dict[str, float]:
-    """Expected and observed as numbers that Dagster plots; for one cohort only, as in most runs."""
-    if len(found) != 1:
-        return {}
-    (audit,) = found.values()
-    pairs = {"expected": audit.expected, "observed": audit.observed}
-    return {name: float(value) for name, value in pairs.items() if value is not None}
+def _result(outcomes: Iterable[Audit], rule: str) -> dg.AssetCheckResult:
+    """What the audit of a cohort found. One that was never made has not passed."""
+    audit = next((each for each in outcomes if each.rule == rule), None)
+    if audit is None:
+        return dg.AssetCheckResult(passed=False, description="never audited")
+    numbers = {"expected": audit.expected, "observed": audit.observed}
+    return dg.AssetCheckResult(
+        passed=audit.passed,
+        severity=dg.AssetCheckSeverity.ERROR if audit.blocking else dg.AssetCheckSeverity.WARN,
+        description=audit.detail,
+        metadata={name: float(value) for name, value in numbers.items() if value is not None},
+    )
 
 
 audit_checks = [_check(rule, description) for rule, description in RULES.items()]
