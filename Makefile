@@ -54,7 +54,9 @@ soak: install ## What takes longer than tests may: syncs killed 100 times and mo
 	@TEST_KILL_EXAMPLES=100 $(BIN)/pytest -q --timeout 0 -o faulthandler_timeout=0 tests/flows/test_killed_anywhere.py
 	@$(BIN)/python -m tests.sources.fuzz_parsers --mutants 200000
 
-docs: install ## Write the dbt documentation site of the running database
+docs: install ## Write the documentation: the site, and dbt's page of every table and column
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	@echo "open .almanac/site/index.html in a browser"
 	@$(BIN)/almanac docs
 
 clean: ## Stop the embedded database and remove .venv and .almanac
