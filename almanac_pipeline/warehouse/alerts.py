@@ -229,11 +229,26 @@ def keep_alerts(connection: psycopg.Connection, kind: AlertKind, findings: Itera
     )
     connection.cursor().executemany(
         """
-        insert into ops.alerts (kind, subject, message, cohort_id) values (%s, %s, %s, %s)
-        on conflict (kind, subject) where resolved_at is null do update
-        set message = excluded.message, last_seen_at = now()
+        with again as (
+            update ops.alerts set message = %(message)s, last_seen_at = now()
+            where kind = %(kind)s and subject = %(subject)s and resolved_at is null
+            returning alert_id
+        )
+        insert into ops.alerts (kind, subject, message, cohort_id)
+        select %(kind)s, %(subject)s, %(message)s, %(cohort)s
+        -- Left to the conflict alone, each look would use up a number that people type.
+        where not exists (select from again)
+        on conflict (kind, subject) where resolved_at is null do nothing
         """,
-        [(kind, finding.subject, finding.message, finding.cohort_id) for finding in found],
+        [
+            {
+                "kind": kind,
+                "subject": finding.subject,
+                "message": finding.message,
+                "cohort": finding.cohort_id,
+            }
+            for finding in found
+        ],
     )
 
 

@@ -15,8 +15,10 @@ from almanac_pipeline.warehouse.alert_rules import RULES
 from almanac_pipeline.warehouse.alerts import (
     KINDS,
     AlertKind,
+    Finding,
     check_volume,
     is_unusual,
+    keep_alerts,
     open_alerts,
     raise_alert,
     resolve_alert,
@@ -100,6 +102,21 @@ def test_a_believed_reading_resolves_what_was_suspicious_about_that_member_and_s
         raise_alert(connection, "suspicious", f"member {user_id} {subject}", "empty", user_id=user_id)
     mark_success(connection, user_id, "ratings", complete=True)
     assert [alert.subject for alert in open_alerts(connection)] == [f"member {user_id} likes"]
+
+
+def test_what_a_rule_finds_again_and_again_stays_one_alert_and_uses_up_no_numbers(
+    connection: psycopg.Connection,
+) -> None:
+    for size in range(1, 6):
+        keep_alerts(connection, "disk_space", [Finding("home", f"{size} GiB"), Finding("database", "full")])
+    found = {alert.subject: alert for alert in open_alerts(connection)}
+    assert (found["home"].message, found["home"].times_seen) == ("5 GiB", 1)
+    keep_alerts(connection, "disk_space", [Finding("database", "full")])
+    raise_alert(connection, "layout", "rated", "no slug")
+    assert {alert.subject: alert.alert_id for alert in open_alerts(connection)} == {
+        "database": found["database"].alert_id,
+        "rated": max(alert.alert_id for alert in found.values()) + 1,
+    }
 
 
 # -- volume --------------------------------------------------------------------------------------
