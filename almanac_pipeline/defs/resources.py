@@ -68,10 +68,11 @@ def _observed_step() -> Iterator[None]:
 
 def _cohort(tags: Mapping[str, str]) -> str | None:
     """The cohort of a run in a word: its slug, how many there are, or the first and the last of a range."""
-    if several := tags.get(COHORTS_TAG):
-        return f"{len(several.split(','))} cohorts"
+    several = tags.get(COHORTS_TAG, "").split(",")
+    if len(several) > 1:
+        return f"{len(several)} cohorts"
     first, last = (tags.get(tag) for tag in RANGE_TAGS)
-    return tags.get(PARTITION_TAG) or (f"{first}...{last}" if first else None)
+    return several[0] or tags.get(PARTITION_TAG) or (f"{first}...{last}" if first else None)
 
 
 @contextmanager

@@ -11,6 +11,7 @@ import hashlib
 import hmac
 import logging
 import os
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -26,7 +27,8 @@ from almanac_pipeline.errors import AlmanacError
 from almanac_pipeline.settings import Settings
 
 LOGGER = "almanac_pipeline"
-READABLE = logging.Formatter("%(asctime)s %(levelname)-7s %(where)s%(message)s")
+READABLE = logging.Formatter("%(asctime)s %(levelname)-7s %(where)s%(message)s", "%Y-%m-%d %H:%M:%SZ")
+READABLE.converter = time.gmtime
 JSON = JsonFormatter(
     "%(levelname)s %(name)s %(message)s",
     rename_fields={"levelname": "level", "name": "logger", "exc_info": "error"},
@@ -97,23 +99,24 @@ class DailyFile(logging.FileHandler):
         self._read_settings = read_settings
 
     def emit(self, record: logging.LogRecord) -> None:
-        today = datetime.fromtimestamp(record.created, UTC)
-        settings = self._read_settings()
-        path = settings.home / "logs" / f"almanac-{today:%Y-%m-%d}.jsonl"
         try:
-            if str(path) != self.baseFilename:
-                self.close()
-                path.parent.mkdir(parents=True, exist_ok=True)
-                self.baseFilename = str(path)
-                _prune(
-                    path.parent, f"almanac-{today - timedelta(days=settings.log_keep_days):%Y-%m-%d}.jsonl"
-                )
+            self._begin_day(datetime.fromtimestamp(record.created, UTC))
             super().emit(record)
-        except OSError:
+        except Exception:
             self.handleError(record)
 
+    def _begin_day(self, today: datetime) -> None:
+        """Let the lines go to the file of the day, in the home folder that the settings name now."""
+        settings = self._read_settings()
+        path = settings.home / "logs" / f"almanac-{today:%Y-%m-%d}.jsonl"
+        if str(path) != self.baseFilename:
+            self.close()
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self.baseFilename = str(path)
+            _prune(path.parent, f"almanac-{today - timedelta(days=settings.log_keep_days):%Y-%m-%d}.jsonl")
+
     def handleError(self, record: logging.LogRecord) -> None:
-        """A full disk is told by those whose work it stops; a line less stops nobody."""
+        """A line less stops nobody; a full disk is told by those whose work it stops."""
 
 
 def error_words(error: BaseException | None) -> str:

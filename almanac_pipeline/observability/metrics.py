@@ -43,8 +43,8 @@ class AlmanacCollector(Collector):
         self._settings = settings
         self._clock = clock
         self._lock = threading.Lock()
-        self._slow: dict[str, tuple[float, list[Series]]] = {}
-        """{metric: (read at, series)}"""
+        self._slow: dict[str, tuple[float, Metric]] = {}
+        """{metric: (read at, what was read)}"""
 
     def collect(self) -> Iterator[Metric]:
         with self._lock:
@@ -86,19 +86,20 @@ class AlmanacCollector(Collector):
                 failures += 1
             for measure in MEASURES:
                 try:
-                    families.append(_family(measure, self._series(connection, measure)))
+                    families.append(self._family(connection, measure))
                 except psycopg.Error:
                     failures += 1
         return families, failures
 
-    def _series(self, connection: psycopg.Connection, measure: Measure) -> list[Series]:
-        read_at, series = self._slow.get(measure.name, (None, []))
-        if read_at is not None and self._clock() - read_at < SLOW_MEASURE_SECONDS:
-            return series
-        series = read_measure(connection, measure, get_args(AlertKind))
+    def _family(self, connection: psycopg.Connection, measure: Measure) -> Metric:
+        if measure.name in self._slow:
+            read_at, family = self._slow[measure.name]
+            if self._clock() - read_at < SLOW_MEASURE_SECONDS:
+                return family
+        family = _family(measure, read_measure(connection, measure, get_args(AlertKind)))
         if measure.is_slow:
-            self._slow[measure.name] = (self._clock(), series)
-        return series
+            self._slow[measure.name] = (self._clock(), family)
+        return family
 
 
 def registry(settings: Settings) -> CollectorRegistry:

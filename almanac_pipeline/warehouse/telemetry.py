@@ -211,6 +211,7 @@ MEASURES = (
         where started_at > {_DAY} and outcome in ('incremental', 'unchanged')
         group by quantile
         """,
+        is_slow=True,
     ),
     Measure(
         "almanac_cohort_rebuild_seconds",

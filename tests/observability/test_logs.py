@@ -108,7 +108,7 @@ def test_people_read_the_same_beside_it(
         logger.info("step begun")
     written = capfd.readouterr()
     assert written.out == ""
-    assert written.err.endswith("INFO    01234567 friends likes step begun\n")
+    assert written.err.endswith("Z INFO    01234567 friends likes step begun\n")
 
 
 def test_containers_have_it_as_json_on_standard_output_and_no_file(
