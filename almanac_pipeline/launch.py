@@ -13,7 +13,7 @@ import time
 from collections.abc import Collection, Generator, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from rich.console import Console
 
@@ -26,6 +26,13 @@ if TYPE_CHECKING:
 
 # What a repetition takes over of a run's tags: its cohorts, and how they were to be built.
 KEPT_TAGS = (PARTITION_TAG, *RANGE_TAGS, COHORTS_TAG, "almanac/mode", "almanac/force")
+
+RUN_CONFIG: dict[str, Any] = {
+    # The view of the run is what a person reads; the log is in the Dagster UI.
+    "loggers": {"console": {"config": {"log_level": "CRITICAL"}}},
+    # Whoever waits for a command decides whether to try again, and when.
+    "execution": {"config": {"retries": {"disabled": {}}}},
+}
 
 
 class RunFailedError(AlmanacError):
@@ -130,12 +137,6 @@ class _Launcher:
         job = self.definitions.resolve_job_def(job_name)
         repository = self.definitions.get_repository_def()
         origin = RemoteRepositoryOrigin(RegisteredCodeLocationOrigin("almanac"), repository.name)
-        # The view below is what a person reads; the log is in the Dagster UI.
-        config = {
-            "loggers": {"console": {"config": {"log_level": "CRITICAL"}}},
-            # Whoever waits for a command decides whether to try again, and when.
-            "execution": {"config": {"retries": {"disabled": {}}}},
-        }
         tags = {
             **tags,
             "dagster/max_retries": "0",
@@ -146,7 +147,7 @@ class _Launcher:
             steps, state = KnownExecutionState.build_resume_retry_reexecution(self.instance, again)
             plan = create_execution_plan(
                 job,
-                config,
+                RUN_CONFIG,
                 step_keys_to_execute=steps,
                 known_state=state,
                 tags=tags,
@@ -155,7 +156,7 @@ class _Launcher:
         run = self.instance.create_run_for_job(
             job_def=job,
             execution_plan=plan,
-            run_config=config,
+            run_config=RUN_CONFIG,
             tags=tags,
             parent_run_id=again.run_id if again else None,
             root_run_id=(again.root_run_id or again.run_id) if again else None,

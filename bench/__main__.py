@@ -24,6 +24,7 @@ BENCHMARKS = [
     "ranking_quality",
     "marts_beside_duckdb",
     "rebuild_growth",
+    "automation_tick",
     "beyond_almanac",
     "sync_members",
     "replay",

@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 import subprocess
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
 
 import psycopg
 import pytest
@@ -132,3 +134,26 @@ def test_only_runs_whose_process_is_gone_are_closed_and_their_slots_are_freed(
         assert run is not None
         assert run.status == status
     assert close_dead_runs(instance) == []
+
+
+def test_a_run_that_was_cancelled_frees_its_slots_though_its_process_did_not(
+    instance: DagsterInstance,
+) -> None:
+    import logging
+
+    from dagster import DagsterRunStatus
+    from dagster._core.test_utils import create_run_for_test, freeze_time
+    from dagster._daemon.monitoring.concurrency import execute_concurrency_slots_iteration
+    from dagster._time import get_current_datetime
+
+    from almanac_pipeline.instance import set_pool_limits
+
+    set_pool_limits(instance)
+    storage = instance.event_log_storage
+    run = create_run_for_test(instance, job_name="statistics", status=DagsterRunStatus.STARTED)
+    assert storage.claim_concurrency_slot("dbt", run.run_id, "before_statistics").is_claimed
+    instance.report_run_canceled(run)
+    workspace: Any = SimpleNamespace(instance=instance)
+    with freeze_time(get_current_datetime() + timedelta(minutes=2)):
+        list(execute_concurrency_slots_iteration(workspace, logging.getLogger("test")))
+    assert storage.get_concurrency_info("dbt").active_slot_count == 0

@@ -6,6 +6,7 @@ The sensors and schedules (`defs/automation`) call this and turn the answers int
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
@@ -28,8 +29,8 @@ from almanac_pipeline.warehouse.schedule import ScheduledCohort
 TICK = timedelta(hours=1)
 # An enrichment may take a day, and changes the cohort with every batch of films that it stores.
 BUILT_EVERY = timedelta(hours=6)
-# Reading a large cohort's ratings takes half a second; more cohorts are left to the run that builds them.
-EXACT_COHORTS_COUNT = 10
+# To look exactly takes up to a second a cohort; what this leaves is left to the run that builds.
+EXACT_SECONDS = 2.0
 
 Report = TypeVar("Report")
 
@@ -118,18 +119,26 @@ def cohorts_to_build(
     changes.empty_queues(connection)
     changed = changes.changed_since(connection, seen.change_number)
     latest = max((cohort.change_number for cohort in changed), default=seen.change_number)
-    waiting = [
-        cohort
+    waiting = {
+        cohort.cohort_id
         for cohort in changed
         if cohort.slug not in known or (cohort.slug in busy and now - cohort.asked_at < BUILT_EVERY)
+    }
+    changes.postpone(connection, waiting)
+    free = [cohort for cohort in changed if cohort.cohort_id not in waiting]
+    found = _not_shown_to_be_unchanged(connection, free)
+    changes.note_asked(connection, [cohort.cohort_id for cohort in found])
+    return found, Seen(latest, code)
+
+
+def _not_shown_to_be_unchanged(
+    connection: psycopg.Connection, changed: Sequence[ChangedCohort]
+) -> list[ChangedCohort]:
+    """All but those found to show their present inputs, as far as there is time to look."""
+    until = time.monotonic() + EXACT_SECONDS
+    return [
+        cohort for cohort in changed if time.monotonic() > until or changed_cohorts(connection, [cohort.slug])
     ]
-    changes.postpone(connection, [cohort.cohort_id for cohort in waiting])
-    free = [cohort for cohort in changed if cohort not in waiting]
-    if len(free) <= EXACT_COHORTS_COUNT:
-        stale = changed_cohorts(connection, [cohort.slug for cohort in free])
-        free = [cohort for cohort in free if cohort.slug in stale]
-    changes.note_asked(connection, [cohort.cohort_id for cohort in free])
-    return free, Seen(latest, code)
 
 
 @dataclass(frozen=True, slots=True)
