@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, get_args
 
-FaultKind = Literal["status", "delay", "truncate", "challenge", "empty", "wrong_owner", "reset"]
+FaultKind = Literal["status", "delay", "truncate", "challenge", "empty", "wrong_owner", "reset", "layout"]
 WINDOW_SECONDS = 10.0
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import requests
 
-from almanac_pipeline.errors import BlockedError, RetriableError, WrongPageError
+from almanac_pipeline.errors import BlockedError, LayoutChangedError, RetriableError, WrongPageError
 from almanac_pipeline.sandbox.server import SandboxServer
 from almanac_pipeline.sandbox.world import Film, Member
 from almanac_pipeline.sources.pages.parsers import (
@@ -122,6 +122,18 @@ def test_a_wrong_owner_is_another_members_page(server: SandboxServer, member: Me
 def test_a_wrong_film_page_is_another_films(server: SandboxServer, unseen: Film) -> None:
     server.fault("wrong_owner", kind="film")
     assert parse_film_page(get(server, f"/film/{unseen.slug}/").content).uid != unseen.uid
+
+
+@pytest.mark.parametrize("path", [RATED, NEWEST, "likes/films/"])
+def test_another_layout_is_taken_for_no_empty_page(server: SandboxServer, member: Member, path: str) -> None:
+    server.fault("layout")
+    with pytest.raises((LayoutChangedError, WrongPageError)):
+        require_page(
+            parse_grid(get(server, f"/{member.key}/{path}").content),
+            kind="likes" if path.startswith("likes") else "films",
+            path=f"/{member.key}/{path}",
+            owner=member.key,
+        )
 
 
 def test_a_reset_breaks_the_connection(server: SandboxServer, member: Member) -> None:
