@@ -50,9 +50,10 @@ test: install ## Lint, types, dbt and pytest with a real PostgreSQL: what decide
 bench: install ## Measure the hot paths; JSON on standard output
 	@$(BIN)/python -m bench $(ARGS)
 
-soak: install ## What takes longer than tests may: syncs killed 100 times and more, 200,000 damaged pages
+soak: install ## What takes longer than tests may: three weeks of 20 cohorts with faults, 100 killed syncs, 200,000 damaged pages (ARGS of the weeks: --days 3 --cohorts 3 --seed 2 --json)
 	@TEST_KILL_EXAMPLES=100 $(BIN)/pytest -q --timeout 0 -o faulthandler_timeout=0 tests/flows/test_killed_anywhere.py
 	@$(BIN)/python -m tests.sources.fuzz_parsers --mutants 200000
+	@$(BIN)/python -m bench.soak $(ARGS)
 
 docs: install ## Write the documentation: the site, and dbt's page of every table and column
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet

@@ -1,4 +1,4 @@
-"""Three weeks of twenty cohorts, as a command: `python -m bench.soak [--days 21] [--cohorts 20] [--seed 1]`."""
+"""Three weeks of twenty cohorts, and the account of them: `python -m bench.soak`."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from bench.soak.life import DayLine, Life, totals
 from bench.soak.site import KINDS, WORLD, Outside, plan
 
 WANTED_SHARE = 0.98
-# Dagster's events and the log of requests are kept for a week here, so that three weeks show what retention does.
+# Dagster's events and the log of requests are kept for a week, so that three show what retention does.
 KEEP_DAYS = 7
 
 
@@ -125,8 +125,9 @@ def _words(day: DayLine) -> str:
     """A day on one line."""
     faults = ", ".join(f"{name} {day.struck.get(name, 0)}" for name in day.faults) or "calm"
     wrong = "".join(f"; {slug} {why}" for slug, why in list(day.wrong.items())[:3])
+    cohorts = f"{day.right} right, {day.excused} excused, {len(day.wrong)} wrong{wrong}"
     return (
-        f"day {day.day:2}: {faults}: {day.right} right, {day.excused} excused, {len(day.wrong)} wrong{wrong}; "
+        f"day {day.day:2}: {faults}: {cohorts}; "
         f"{day.runs} runs, {day.failed_runs} failed, {day.resumed_runs} resumed, {day.dead_runs} dead; "
         f"{day.requests} requests, {day.seconds} s, {day.peak_megabytes} MB, "
         f"database {day.database_megabytes} MB" + "".join(f"\n    {error}" for error in day.errors[:5])

@@ -1,4 +1,4 @@
-"""Compares what is stored and shown with what the site knows, and looks for what should not have been left."""
+"""Compares what is stored and shown with what the site knows, and looks for what was left over."""
 
 from __future__ import annotations
 

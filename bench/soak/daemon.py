@@ -1,9 +1,9 @@
-"""A home's daemon as one process that can be killed: the real sensors and schedules, and the runs they ask for.
+"""A home's daemon as one process that can be killed: the real sensors and schedules, and their runs.
 
 Dagster's own waits half a minute between ticks and ten seconds for the process of each run; this one waits
 for nothing. In between it does what that does: cursors are kept after the runs were noted, run keys make
 one run of what is asked for twice, runs whose process died are declared failed, and like what failed
-otherwise gone on with up to three times (`run_retries` in dagster.yaml, `RETRIES` of the jobs).
+otherwise and may pass gone on with up to three times (`run_retries` in dagster.yaml, `RETRIES` of the jobs).
 """
 
 from __future__ import annotations
@@ -20,8 +20,10 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from almanac_pipeline import errors
+
 if TYPE_CHECKING:
-    from dagster import DagsterInstance, DagsterRun, RepositoryDefinition, RunRequest
+    from dagster import DagsterEvent, DagsterInstance, DagsterRun, RepositoryDefinition, RunRequest
 
 RUN_KEY_TAG, ASKED_BY_TAG, DAY_TAG, RETRY_TAG = (
     "dagster/run_key",
@@ -48,8 +50,8 @@ class Day:
     number: int
     ticks: tuple[tuple[str, datetime], ...]
     """Schedules and their times, in that order."""
-    goes_on: bool = True
-    """Whether failed runs are gone on with."""
+    resumes: bool = False
+    """Whether an operator first has all that failed today gone on with, as `almanac runs resume` does."""
 
 
 @dataclass
@@ -102,6 +104,9 @@ class Daemon:
     def live(self, day: Day) -> DayReport:
         """Tick what is due, then sensors and runs in turn, until nobody asks for anything more."""
         self._report = DayReport()
+        if day.resumes:
+            self._guarded("resume", lambda: self._go_on(day.number, by_operator=True))
+            self._work(day)
         for schedule, at in day.ticks:
             self._guarded(
                 f"schedule {schedule}", lambda s=schedule, t=at: self._tick_schedule(s, t, day.number)
@@ -112,15 +117,15 @@ class Daemon:
     def _work(self, day: Day) -> None:
         in_trouble = 0
         for _ in range(MOST_ROUNDS):
-            errors = len(self._report.errors)
+            known = len(self._report.errors)
             for name in self._sensors():
                 self._guarded(f"sensor {name}", lambda name=name: self._tick_sensor(name, day.number))
             self._guarded("monitoring", self._close_dead_runs)
-            self._guarded("retries", lambda: self._go_on(day))
+            self._guarded("retries", lambda: self._go_on(day.number))
             begun = self._guarded("runs", self._execute_waiting)
-            if not begun and len(self._report.errors) == errors:
+            if not begun and len(self._report.errors) == known:
                 return
-            in_trouble = in_trouble + 1 if len(self._report.errors) > errors else 0
+            in_trouble = in_trouble + 1 if len(self._report.errors) > known else 0
             if in_trouble > MOST_ROUNDS_IN_TROUBLE:
                 return
             if in_trouble:
@@ -273,19 +278,19 @@ class Daemon:
         for run in self._instance.get_runs(RunsFilter(statuses=[DagsterRunStatus.FAILURE]), limit=20):
             self._instance.event_log_storage.free_concurrency_slots_for_run(run.run_id)
 
-    def _go_on(self, day: Day) -> None:
-        """Repeat what failed of this day's runs, from the steps on that failed; each three times at most."""
+    def _go_on(self, day: int, *, by_operator: bool = False) -> None:
+        """Repeat the day's failed runs, from what failed on: those that may pass, or all."""
         from dagster import DagsterRunStatus, RunsFilter
 
         from almanac_pipeline.launch import KEPT_TAGS
 
-        if not day.goes_on:
-            return
-        runs = self._instance.get_runs(RunsFilter(tags={DAY_TAG: str(day.number)}))
+        runs = self._instance.get_runs(RunsFilter(tags={DAY_TAG: str(day)}))
         repeated = {run.parent_run_id for run in runs}
         for run in runs:
-            number = int(run.tags.get(RETRY_TAG, "0")) + 1
-            if run.status is not DagsterRunStatus.FAILURE or run.run_id in repeated or number > MOST_RETRIES:
+            if run.status is not DagsterRunStatus.FAILURE or run.run_id in repeated:
+                continue
+            number = 1 if by_operator else int(run.tags.get(RETRY_TAG, "0")) + 1
+            if number > MOST_RETRIES or not (by_operator or self._may_pass(run)):
                 continue
             kept = {
                 name: value
@@ -294,3 +299,20 @@ class Daemon:
             }
             self._create(run.job_name, kept | {RETRY_TAG: str(number)}, run)
             self._report.resumed += 1
+
+    def _may_pass(self, run: DagsterRun) -> bool:
+        """Whether no step failed for good: the retries of the jobs and of the daemon leave that alone."""
+        from dagster import DagsterEventType
+
+        failures = self._instance.all_logs(run.run_id, of_type=DagsterEventType.STEP_FAILURE)
+        kinds = [_innermost_class(entry.dagster_event) for entry in failures]
+        return all(kind is None or kind.retriable for kind in kinds)
+
+
+def _innermost_class(event: DagsterEvent | None) -> type[errors.AlmanacError] | None:
+    """Our class of the error that a step failed with; None for one of another's."""
+    error = getattr(event.event_specific_data, "error", None) if event is not None else None
+    while error is not None and error.cause is not None:
+        error = error.cause
+    found = getattr(errors, error.cls_name or "", None) if error is not None else None
+    return found if isinstance(found, type) and issubclass(found, errors.AlmanacError) else None

@@ -35,6 +35,8 @@ DAY_SECONDS = 86_400.0
 START_SECONDS = 120.0
 # A day takes half a minute; what takes longer than this hangs.
 PATIENCE_SECONDS = 600.0
+# When something happens to the home, as shares of the time that the day before took.
+MOMENT = (0.02, 0.7)
 # What an operator may see and do again on one day.
 MOST_LOOKS = 4
 ALMANAC = Path(sys.executable).with_name("almanac")
@@ -188,13 +190,11 @@ class Life:
                 self.outside.order(fault)
         self._daemon.forget_peak()
         began = time.monotonic()
-        self._work(line, Day(number, today, goes_on=not is_closed), [f for f in faults if f in HOME_FAULTS])
-        if not is_closed:
-            self._operate(line, Day(number, ()))
+        self._work(line, Day(number, today), [f for f in faults if f in HOME_FAULTS])
+        self._usual_seconds = time.monotonic() - began
+        self._operate(line, Day(number, (), resumes=True), is_closed=is_closed)
         site.clear_faults()
         line.seconds = round(time.monotonic() - began, 1)
-        if not faults:
-            self._usual_seconds = line.seconds
         after = site.report()
         line.struck |= strikes(before, after)
         line.requests = after["requests"] - before["requests"]
@@ -232,15 +232,12 @@ class Life:
         """Have the daemon do the day's work, and meanwhile happen to the home what is to happen."""
         self._daemon.begin(day)
         for fault in faults:
-            told = self._daemon.report(self._random.uniform(0.2, 0.9) * self._usual_seconds)
+            told = self._daemon.report(self._random.uniform(*MOMENT) * self._usual_seconds)
             if told is not None:
-                # It was done sooner than usual: the same on the next occasion, which is now.
+                # It was done sooner than usual: then it happens while the sensors look around.
                 self._take(line, told)
-                self._daemon.begin(Day(day.number, (), day.goes_on))
-                told = self._daemon.report(self._random.uniform(0.0, 0.4))
-                if told is not None:
-                    self._take(line, told)
-                    continue
+                self._daemon.begin(Day(day.number, ()))
+                time.sleep(self._random.uniform(0.0, 0.5))
             line.struck[fault] = line.struck.get(fault, 0) + 1
             self._strike(fault)
             if not self._daemon.is_alive():
@@ -275,8 +272,13 @@ class Life:
 
     # -- the operator -----------------------------------------------------------------------
 
-    def _operate(self, line: DayLine, day: Day) -> None:
-        """Look at the alerts as often as there is something to do, do what the runbook says, and go on."""
+    def _operate(self, line: DayLine, day: Day, *, is_closed: bool) -> None:
+        """Look at the alerts as often as there is something to do, do what the runbook says, and go on.
+
+        Where another layout closes the site the operator waits for the next day, as its page says.
+        """
+        if is_closed:
+            return
         for _ in range(MOST_LOOKS):
             with psycopg.connect(self.url()) as connection:
                 alerts = audits.open_alerts(connection)
