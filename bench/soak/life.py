@@ -295,6 +295,8 @@ class Life:
             if unread and not blocked:
                 for slug in unread:
                     self._almanac("scrape", "--cohort", slug, may_fail=True)
+                    # Which looks anew who is in the circle, too.
+                    self._circles[slug] = self.outside.members_of(self.outside.circle(slug))
             self._daemon.begin(day)
             told = self._daemon.report(PATIENCE_SECONDS)
             if told is not None:

@@ -80,6 +80,10 @@ class Outside:
             for number in range(count)
         ]
 
+    def circle(self, slug: str) -> Circle:
+        """The cohort of that name."""
+        return next(circle for circle in self.circles if circle.slug == slug)
+
     def members_of(self, circle: Circle) -> frozenset[str]:
         """Who belongs to it now, as the site has it."""
         return frozenset(
