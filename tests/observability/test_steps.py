@@ -1,6 +1,7 @@
 """A run that Dagster executes leaves log lines, telemetry and a trace, and none of them names anybody."""
 
 import json
+import logging
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -46,6 +47,7 @@ def spans(exporter: InMemorySpanExporter) -> InMemorySpanExporter:
 def home(
     server_url: str,
     ready_template: str,
+    fresh_logging: logging.Logger,
     clean_settings: None,
     monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,
