@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import dagster as dg
 import psycopg
 import pytest
 import yaml  # type: ignore[import-untyped]
@@ -95,8 +96,6 @@ def add_circle(connection: psycopg.Connection, slug: str, members: int = 1) -> i
 
 def tick(sensor: Any, instance: DagsterInstance, cursor: str | None = None) -> SensorResult:
     """What a sensor answers."""
-    import dagster as dg
-
     from almanac_pipeline.defs.resources import Almanac
 
     context = dg.build_sensor_context(instance=instance, cursor=cursor, resources={"almanac": Almanac()})
@@ -106,8 +105,6 @@ def tick(sensor: Any, instance: DagsterInstance, cursor: str | None = None) -> S
 
 def due(timed: Any, instance: DagsterInstance) -> list[list[str]] | str:
     """The cohorts that a schedule asks for, by run; or why it asks for none."""
-    import dagster as dg
-
     from almanac_pipeline.defs.resources import Almanac
 
     context = dg.build_schedule_context(
@@ -444,3 +441,67 @@ def test_a_cohort_is_due_just_before_it_would_be_too_old_and_after_a_failure_no_
     assert not is_due(cohort(22.9), 24, now)
     assert is_due(cohort(5.5, every=6), 24, now)
     assert not is_due(cohort(30, every=48), 24, now)
+
+
+# -- runs of several cohorts -----------------------------------------------------------------------
+
+
+def test_a_run_of_cohorts_that_are_no_neighbours_builds_each_and_tells_of_each(
+    instance: DagsterInstance, warehouse: psycopg.Connection
+) -> None:
+    from almanac_pipeline.definitions import defs
+
+    for slug in ("a", "b", "c"):
+        add_circle(warehouse, slug, 2)
+    register(instance, "a", "b", "c")
+    job = defs.resolve_job_def("statistics")
+    assert job.execute_in_process(instance=instance, partition_key="a", tags={COHORTS_TAG: "a,c"}).success
+    published = warehouse.execute("select slug from ops.publications join raw.cohorts using (cohort_id)")
+    assert sorted(slug for (slug,) in published) == ["a", "c"]
+    for key in (["almanac", "film_rankings"], ["intermediate", "circle_model"], ["ops", "publications"]):
+        assert instance.get_materialized_partitions(dg.AssetKey(key)) == {"a", "c"}, key
+
+
+def test_a_batch_tells_of_those_that_succeeded_and_fails_only_if_all_did(instance: DagsterInstance) -> None:
+    from almanac_pipeline.defs.batches import materialize_each
+    from almanac_pipeline.errors import BlockedError, NotFoundError, RetriableError
+    from almanac_pipeline.partitions import cohorts
+
+    failing: dict[str, Exception] = {}
+    tried = []
+
+    @dg.asset(partitions_def=cohorts)
+    # Dagster does not understand annotations that are strings, as they are here.
+    def synced(context):  # type: ignore[no-untyped-def]
+        def sync(slug: str) -> str:
+            tried.append(slug)
+            if slug in failing:
+                raise failing[slug]
+            return slug.upper()
+
+        return materialize_each(context, sync, lambda slug, report: {"said": f"{slug} is {report}"})
+
+    def run() -> dict[str, str]:
+        """What is told of each cohort."""
+        tried.clear()
+        result = dg.materialize(
+            [synced], instance=instance, partition_key="a", tags={COHORTS_TAG: "a,c,d"}, raise_on_error=False
+        )
+        if not result.success:
+            return {}
+        told = (event.step_materialization_data.materialization for event in result.all_events
+                if event.is_step_materialization)  # fmt: skip
+        return {str(each.partition): " ".join(str(v.value) for v in each.metadata.values()) for each in told}
+
+    register(instance, "a", "b", "c", "d")
+    assert run() == {"a": "a is A", "c": "c is C", "d": "d is D"}
+    failing["c"] = NotFoundError("nobody")
+    assert run() == {"a": "c a is A", "d": "d is D"}
+    failing["a"] = RetriableError("a time-out")
+    assert run() == {"a": "a, c FAILED: a time-out", "d": "d is D"}
+    failing["d"] = NotFoundError("nobody")
+    assert run() == {}
+    assert tried == ["a", "c", "d"]
+    failing["a"] = BlockedError("403")
+    assert run() == {}
+    assert tried == ["a"], "what concerns them all ends it at once"
