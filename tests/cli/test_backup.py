@@ -124,9 +124,11 @@ def test_a_backup_is_one_private_file_that_says_what_is_in_it(source: str, saved
 
 def test_no_more_backups_are_kept_than_asked_for_and_nothing_else_goes(source: str, tmp_path: Path) -> None:
     (tmp_path / "almanac-notes.zip").write_text("the operator's own")
+    (tmp_path / ".almanac-backup.partial").write_text("what a backup that was killed leaves")
     settings = settings_of(source, tmp_path, backup_keep_count=2)
     written = [write_backup(settings) for _ in range(3)]
     assert [report.removed_count for report in written] == [0, 0, 1]
+    assert not list(tmp_path.glob("*.partial"))
     assert sorted(path.name for path in tmp_path.glob("*.zip")) == [
         *sorted(report.path.name for report in written[1:]),
         "almanac-notes.zip",
