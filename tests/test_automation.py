@@ -443,6 +443,95 @@ def test_a_cohort_is_due_just_before_it_would_be_too_old_and_after_a_failure_no_
     assert not is_due(cohort(30, every=48), 24, now)
 
 
+# -- after a failed check ---------------------------------------------------------------------------
+
+
+def test_after_a_failed_check_of_completeness_those_who_lack_ratings_are_read_in_full_and_once_a_week(
+    warehouse: psycopg.Connection,
+) -> None:
+    from almanac_pipeline.flows.routes import Permissions, plan_route
+    from almanac_pipeline.settings import Settings
+    from almanac_pipeline.warehouse.member_state import read_member_states
+    from almanac_pipeline.warehouse.staging import doubt_incomplete_ratings
+
+    cohort_id = add_circle(warehouse, "circle", 4)
+    members = [user for (user,) in warehouse.execute("select user_id from raw.users order by user_id")]
+    # The second is complete, the third was read in full a day ago, the fourth is always counted one too many.
+    for user_id, stated, days, surplus in zip(members, (9, 1, 9, 2), (8, 8, 1, 8), (0, 0, 0, 1), strict=True):
+        warehouse.execute(
+            "update raw.users set stated_ratings_count = %s where user_id = %s", [stated, user_id]
+        )
+        warehouse.execute(
+            "insert into ops.user_scrape_state"
+            " (user_id, subject, last_success_at, last_full_at, stated_surplus)"
+            " values (%s, 'ratings', now() - interval '1 day', now() - make_interval(days => %s), %s)",
+            [user_id, days, surplus],
+        )
+    audit = (
+        "insert into intermediate.cohort_audits (cohort_id, cohort, input_version, rule, blocking, passed)"
+        " values (%s, 'circle', 'v', 'coverage_rating', false, %s)"
+    )
+    warehouse.execute(audit, [cohort_id, True])
+    assert doubt_incomplete_ratings(warehouse, cohort_id) == 0
+    warehouse.execute("delete from intermediate.cohort_audits")
+    warehouse.execute(audit, [cohort_id, False])
+    assert doubt_incomplete_ratings(warehouse, cohort_id) == 1
+    may = Permissions(frozenset({"rated", "rated_by_date"}))
+    settings = Settings(fresh_minutes=0, full_read_max_age_hours=1_000)
+    modes = {
+        state.user_id: [step.mode for step in plan_route(state, may, settings).steps]
+        for state in read_member_states(warehouse, members)
+    }
+    assert modes == {user_id: ["full" if user_id == members[0] else "incremental"] for user_id in members}
+
+
+# -- the night -------------------------------------------------------------------------------------
+
+
+def test_the_night_saves_first_and_deletes_only_what_is_old_and_superseded(
+    stored_instance: DagsterInstance,
+    warehouse: psycopg.Connection,
+    url: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from almanac_pipeline.flows.housekeeping import keep_house
+
+    monkeypatch.setenv("ALMANAC_HOME", str(tmp_path / "home"))
+    get_settings.cache_clear()
+    warehouse.execute("insert into dagster.runs (run_id, status, run_body) values ('r', 'SUCCESS', '{}')")
+    for kind, partition, days in (
+        ("STEP_START", None, 40),
+        (None, None, 40),
+        ("ASSET_MATERIALIZATION", "a", 40),
+        ("ASSET_MATERIALIZATION", "a", 35),
+        ("ASSET_MATERIALIZATION", "b", 90),
+        ("STEP_START", None, 3),
+    ):
+        warehouse.execute(
+            "insert into dagster.event_logs"
+            " (run_id, event, dagster_event_type, asset_key, partition, timestamp)"
+            " values ('r', '{}', %s, '[\"raw\"]', %s, now() at time zone 'UTC' - make_interval(days => %s))",
+            [kind, partition, days],
+        )
+    for days in (100, 1):
+        warehouse.execute(
+            "insert into ops.http_requests (requested_at, host, path_class, milliseconds)"
+            " values (now() - make_interval(days => %s), 'localhost', 'profile', 1)",
+            [days],
+        )
+    report = keep_house(url, get_settings())
+    assert (report.events_deleted_count, report.requests_deleted_count) == (3, 1)
+    left = warehouse.execute("select dagster_event_type, partition from dagster.event_logs order by id")
+    assert left.fetchall() == [
+        ("ASSET_MATERIALIZATION", "a"),
+        ("ASSET_MATERIALIZATION", "b"),
+        ("STEP_START", None),
+    ]
+    assert (get_settings().backup_folder / report.backup).stat().st_size == report.backup_bytes
+    assert keep_house(url, get_settings()).events_deleted_count == 0
+
+
 # -- runs of several cohorts -----------------------------------------------------------------------
 
 
