@@ -265,6 +265,15 @@ MEASURES = (
         "select count(*) from ops.user_scrape_state where next_page is not null",
     ),
     Measure(
+        "almanac_cohorts_pending",
+        "gauge",
+        "Active cohorts of which something was read that no publication shows yet.",
+        (),
+        "select count(*) from ops.cohort_pipelines where status = 'active' and pending_since is not null",
+        needs="ops.cohort_pipelines",
+        is_slow=True,
+    ),
+    Measure(
         "almanac_http_requests_total",
         "counter",
         "Requests sent, by host, kind of page and status; 0: no answer came.",
