@@ -436,10 +436,10 @@ def test_a_cohort_is_due_just_before_it_would_be_too_old_and_after_a_failure_no_
         return schedule.ScheduledCohort("circle", 1, every, last)
 
     assert is_due(cohort(None), 24, now)
-    # Begun a little after the tick of yesterday, and the next tick would be an hour too late.
-    assert is_due(cohort(23.9), 24, now)
-    assert not is_due(cohort(22.9), 24, now)
-    assert is_due(cohort(5.5, every=6), 24, now)
+    # Left until the schedule looks again in an hour, it would not be through in time.
+    assert is_due(cohort(22.1), 24, now)
+    assert not is_due(cohort(21.9), 24, now)
+    assert is_due(cohort(4.5, every=6), 24, now)
     assert not is_due(cohort(30, every=48), 24, now)
 
 

@@ -25,8 +25,8 @@ from almanac_pipeline.warehouse.changes import ChangedCohort
 from almanac_pipeline.warehouse.publications import code_version
 from almanac_pipeline.warehouse.schedule import ScheduledCohort
 
-# How far the ticks of the schedule are apart.
-TICK = timedelta(hours=1)
+# An hour until the schedule looks again, and one to get through.
+LOOK_AHEAD = timedelta(hours=2)
 # An enrichment may take a day, and changes the cohort with every batch of films that it stores.
 BUILT_EVERY = timedelta(hours=6)
 # To look exactly takes up to a second a cohort; what this leaves is left to the run that builds.
@@ -36,13 +36,13 @@ Report = TypeVar("Report")
 
 
 def is_due(cohort: ScheduledCohort, default_hours: int, now: datetime) -> bool:
-    """Whether the cohort would be read too late if it were left to the next tick.
+    """Whether the cohort would be read too late if it were left until the schedule looks again.
 
     By when the last sync began, however it ended: what failed is not tried again before it is due. Pure.
     """
     if cohort.last_sync_at is None:
         return True
-    return cohort.last_sync_at + timedelta(hours=cohort.every_hours or default_hours) < now + TICK
+    return cohort.last_sync_at + timedelta(hours=cohort.every_hours or default_hours) < now + LOOK_AHEAD
 
 
 def due_cohorts(

@@ -21,6 +21,9 @@ WORLD = GeneratedWorld()
 EMPTY_FOR_NOW = {
     "almanac.watchlist_overlap",
     "ops.alerts",
+    "ops.changed_cohorts",
+    "ops.changed_films",
+    "ops.changed_members",
     "ops.cohort_build_requests",
     "ops.film_match_candidates",
     "ops.forgotten_members",
