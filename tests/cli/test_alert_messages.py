@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Callable, Iterator
+from datetime import datetime, timedelta, timezone
 from typing import get_args
 
 import psycopg
@@ -12,7 +13,7 @@ import pytest
 
 from almanac_pipeline.warehouse.alert_messages import sending
 from almanac_pipeline.warehouse.alert_rules import is_far_above, is_growing
-from almanac_pipeline.warehouse.alerts import KINDS, AlertKind, open_alerts, raise_alert, resolve_alerts
+from almanac_pipeline.warehouse.alerts import KINDS, AlertKind, open_alerts, raise_alert, resolve_alerts, utc
 from tests.cli.conftest import Almanac
 from tests.conftest import new_database
 from tests.sinks import Slack, mail_server, slack
@@ -537,3 +538,8 @@ def test_every_look_of_the_runbook_answers(almanac: Almanac, published: str) -> 
     for look in looks:
         answer = almanac(*shlex.split(look))
         assert (answer.code, answer.err) == (0, ""), look
+
+
+def test_a_moment_is_told_in_utc_whatever_zone_the_server_has() -> None:
+    tokyo = timezone(timedelta(hours=9))
+    assert utc(datetime(2026, 1, 2, 3, 4, tzinfo=tokyo)) == "2026-01-01 18:04 UTC"
