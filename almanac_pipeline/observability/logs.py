@@ -135,7 +135,8 @@ def _about(record: logging.LogRecord) -> bool:
     if hasattr(record, "where"):
         return True
     context = _context.get()
-    user_id = record.__dict__.pop("user_id", context.user_id)
+    user_id = record.__dict__.pop("user_id", None)
+    user_id = context.user_id if user_id is None else user_id
     about = {"run_id": context.run_id, "cohort": context.cohort, "task": context.task}
     if user_id is not None and context.member_key is not None:
         about["member"] = member_hash(user_id, context.member_key)
