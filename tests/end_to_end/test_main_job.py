@@ -20,6 +20,7 @@ WORLD = GeneratedWorld()
 # Read from exports, feeds or profiles of a later source, or only while something is under way or wrong.
 EMPTY_FOR_NOW = {
     "almanac.watchlist_overlap",
+    "ops.alert_messages",
     "ops.alerts",
     "ops.changed_cohorts",
     "ops.changed_films",
