@@ -107,12 +107,13 @@ def due(timed: Any, instance: DagsterInstance) -> list[list[str]] | str:
     """The cohorts that a schedule asks for, by run; or why it asks for none."""
     from almanac_pipeline.defs.resources import Almanac
 
-    context = dg.build_schedule_context(
+    # Closed, because the instance that it opens stands in globals of Dagster's.
+    with dg.build_schedule_context(
         instance=instance,
         scheduled_execution_time=datetime.now(UTC),
         resources={"almanac": Almanac()},
-    )
-    asked = list(timed(context))
+    ) as context:
+        asked = list(timed(context))
     if isinstance(asked[0], dg.SkipReason):
         return str(asked[0].skip_message)
     return [each.tags.get(COHORTS_TAG, each.partition_key).split(",") for each in asked]
@@ -339,7 +340,7 @@ def test_a_cohort_in_the_hands_of_a_run_is_asked_for_when_that_has_ended_or_goes
     run_id = add_run(instance, "enrich", "STARTED", "other", "circle")
     waiting = tick(sensor, instance)
     assert not waiting.run_requests
-    warehouse.execute("update ops.cohort_changes set asked_at = now() - interval '7 hours'")
+    warehouse.execute("update ops.cohort_changes set waiting_since = now() - interval '7 hours'")
     assert len(tick(sensor, instance, waiting.cursor).run_requests or []) == 1
     assert not tick(sensor, instance, waiting.cursor).run_requests
     instance.report_dagster_event(DagsterEvent(DagsterEventType.RUN_SUCCESS.value, "enrich"), run_id)

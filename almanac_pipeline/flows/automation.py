@@ -122,13 +122,13 @@ def cohorts_to_build(
     waiting = {
         cohort.cohort_id
         for cohort in changed
-        if cohort.slug not in known or (cohort.slug in busy and now - cohort.asked_at < BUILT_EVERY)
+        if cohort.slug not in known
+        or (cohort.slug in busy and now - (cohort.waiting_since or now) < BUILT_EVERY)
     }
     changes.postpone(connection, waiting)
     free = [cohort for cohort in changed if cohort.cohort_id not in waiting]
-    found = _not_shown_to_be_unchanged(connection, free)
-    changes.note_asked(connection, [cohort.cohort_id for cohort in found])
-    return found, Seen(latest, code)
+    changes.end_waiting(connection, [cohort.cohort_id for cohort in free])
+    return _not_shown_to_be_unchanged(connection, free), Seen(latest, code)
 
 
 def _not_shown_to_be_unchanged(
