@@ -40,7 +40,8 @@ select
 from runs
 cross join lateral (
     select coalesce(
-        max(value) filter (where key = 'almanac/cohorts'), max(value) filter (where key = 'dagster/partition'),
+        max(value) filter (where key = 'almanac/cohorts'),
+        max(value) filter (where key = 'dagster/partition'),
         max(value) filter (where key = 'dagster/asset_partition_range_start') || '...'
         || max(value) filter (where key = 'dagster/asset_partition_range_end')
     ) as cohort
