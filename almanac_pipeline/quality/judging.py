@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 
 # Jinja escapes what goes into a template that is called so.
 TEMPLATE = "almanac.html"
-# Great Expectations' own page fetches styles, scripts and a logo from seven hosts and offers a newsletter.
+# Great Expectations' own page fetches styles, scripts and a logo from several hosts and offers a newsletter.
 PAGE = """<!DOCTYPE html>
 <html lang="en">
 <head>
