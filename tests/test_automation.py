@@ -357,7 +357,8 @@ def test_another_release_has_every_cohort_looked_at_that_is_active(
     for slug in ("circle", "ended"):
         add_circle(warehouse, slug)
     warehouse.execute("update raw.cohorts set status = 'archived' where slug = 'ended'")
-    register(instance, "circle", "ended")
+    add_circle(warehouse, "without-anybody-yet", 0)
+    register(instance, "circle", "ended", "without-anybody-yet")
     cursor = json.loads(str(tick(sensor, instance).cursor))
     assert not tick(sensor, instance, json.dumps(cursor)).run_requests
     requests = tick(sensor, instance, json.dumps(cursor | {"code": "of the release before"})).run_requests

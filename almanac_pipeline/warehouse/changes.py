@@ -93,6 +93,10 @@ def changed_since(connection: psycopg.Connection, change_number: int) -> list[Ch
             ) as members_count
             from ops.cohort_changes join raw.cohorts using (cohort_id)
             where change_number > %s and status = 'active'
+                -- Of one that never had anybody there is nothing to show.
+                and exists (
+                    select from raw.cohort_members where cohort_members.cohort_id = cohorts.cohort_id
+                )
             order by cohort_id
             """,
             [change_number],
