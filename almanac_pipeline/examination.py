@@ -32,6 +32,7 @@ def examine(settings: Settings, *, live: bool) -> Iterator[Finding]:
     yield _manifest()
     yield _page_policy(settings)
     yield _tmdb(settings)
+    yield _sinks(settings)
     if live:
         yield from _live(settings)
 
@@ -128,6 +129,18 @@ def _tmdb(settings: Settings) -> Finding:
             "TMDB", None, "no token: set ALMANAC_TMDB_TOKEN to enrich films; everything else works"
         )
     return Finding("TMDB", True, f"a token is set for {settings.tmdb_url}")
+
+
+def _sinks(settings: Settings) -> Finding:
+    from almanac_pipeline.messages import sinks
+
+    try:
+        names = [sink.name for sink in sinks(settings)]
+    except AlmanacError as error:
+        return Finding("alerts to", False, str(error))
+    if not names:
+        return Finding("alerts to", None, "nobody: set ALMANAC_ALERT_WEBHOOK, or e-mail (docs/runbook)")
+    return Finding("alerts to", True, f"{' and '.join(names)}; `almanac alerts try` sends a word")
 
 
 def _live(settings: Settings) -> Iterator[Finding]:

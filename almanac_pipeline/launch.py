@@ -76,10 +76,12 @@ def run_job(
         name = str(launcher.partitions_name)
         launcher.instance.add_dynamic_partitions(name, list(cohorts))
         known = launcher.instance.get_dynamic_partitions(name)
-        return [
+        outcomes = [
             launcher.execute(job_name, {**_partition_tags(keys), **(tags or {})})
             for keys in neighbours(known, cohorts)
         ]
+    _empty_queues(settings)
+    return outcomes
 
 
 def run_again(run_id: str, *, only_what_failed: bool, settings: Settings, console: Console) -> RunOutcome:
@@ -232,6 +234,15 @@ def _nothing_collected() -> Iterator[None]:
     finally:
         gc.freeze()
         gc.enable()
+
+
+def _empty_queues(settings: Settings) -> None:
+    """Sum up what the triggers noted of changes: where no daemon runs it would pile up."""
+    from almanac_pipeline.warehouse.changes import empty_queues
+    from almanac_pipeline.warehouse.connection import connect
+
+    with connect(settings=settings) as connection:
+        empty_queues(connection)
 
 
 def neighbours(ordered: Sequence[str], chosen: Collection[str]) -> list[list[str]]:

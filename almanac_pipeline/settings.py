@@ -204,8 +204,8 @@ class Settings(BaseSettings):
     )
     log_format: Literal["console", "json"] = Field(
         default="console",
-        description="console: readable lines, and JSON in `logs` below the home folder; json: JSON on standard "
-        "output only, as containers want it.",
+        description="console: readable lines, and JSON in `logs` below the home folder; json: JSON on "
+        "standard output only, as containers want it.",
     )
     log_keep_days: int = Field(
         default=14, ge=1, description="JSON log files older than this are deleted; one is begun each UTC day."

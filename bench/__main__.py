@@ -25,6 +25,7 @@ BENCHMARKS = [
     "marts_beside_duckdb",
     "rebuild_growth",
     "automation_tick",
+    "metrics_scrape",
     "beyond_almanac",
     "sync_members",
     "replay",

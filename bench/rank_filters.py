@@ -191,7 +191,7 @@ select cohort_id, strategy, film_id, raters, estimate - 0.2, estimate, 0.2, rate
         partition by strategy, raters >= 8 order by estimate desc, film_id) end, 1, 100, 1
 from raw.cohorts, unnest(%(strategies)s::text[]) as strategy, world
 where slug = %(cohort)s
-order by strategy, film_id
+order by strategy, rank nulls last, film_id
 """
 
 

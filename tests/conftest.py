@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import shutil
 import uuid
@@ -12,6 +13,8 @@ from pathlib import Path
 import psycopg
 import pytest
 import sqlalchemy
+
+from almanac_pipeline.observability import logs
 
 PROJECT_ROOT = Path(__file__).resolve().parent.parent
 SHARED = PROJECT_ROOT.parent / "shared"
@@ -59,6 +62,24 @@ def clean_settings(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     get_settings.cache_clear()
     yield
     get_settings.cache_clear()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _no_log_lines() -> None:
+    """Most tests have no home of their own that log lines could go to."""
+    logs._is_configured = True
+
+
+@pytest.fixture
+def fresh_logging(monkeypatch: pytest.MonkeyPatch) -> Iterator[logging.Logger]:
+    """The project's logger as a new process has it; what the test configures ends with it."""
+    logger = logging.getLogger(logs.LOGGER)
+    monkeypatch.setattr(logs, "_is_configured", False)
+    monkeypatch.setattr(logger, "handlers", [])
+    monkeypatch.setattr(logger, "propagate", True)
+    yield logger
+    for handler in logger.handlers:
+        handler.close()
 
 
 @pytest.fixture(scope="session")

@@ -162,7 +162,7 @@ def test_every_rule_has_a_sensor_that_looks_and_all_run_from_the_start() -> None
 
     from almanac_pipeline.defs.alerting import sensors
 
-    looked_at = sensors.FAILURES + sensors.CHECKS + sensors.FRESHNESS + sensors.SURROUNDINGS
+    looked_at = sensors.FAILURES + sensors.CHECKS + sensors.FRESHNESS + sensors.VOLUME + sensors.SURROUNDINGS
     assert sorted(looked_at) == sorted(RULES)
     defined = {sensor.name: sensor for sensor in load().sensors or []}
     for sensor in sensors.alerting:

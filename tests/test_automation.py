@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import dagster as dg
 import psycopg
 import pytest
 import yaml  # type: ignore[import-untyped]
@@ -95,8 +96,6 @@ def add_circle(connection: psycopg.Connection, slug: str, members: int = 1) -> i
 
 def tick(sensor: Any, instance: DagsterInstance, cursor: str | None = None) -> SensorResult:
     """What a sensor answers."""
-    import dagster as dg
-
     from almanac_pipeline.defs.resources import Almanac
 
     context = dg.build_sensor_context(instance=instance, cursor=cursor, resources={"almanac": Almanac()})
@@ -106,16 +105,15 @@ def tick(sensor: Any, instance: DagsterInstance, cursor: str | None = None) -> S
 
 def due(timed: Any, instance: DagsterInstance) -> list[list[str]] | str:
     """The cohorts that a schedule asks for, by run; or why it asks for none."""
-    import dagster as dg
-
     from almanac_pipeline.defs.resources import Almanac
 
-    context = dg.build_schedule_context(
+    # Closed, because the instance that it opens stands in globals of Dagster's.
+    with dg.build_schedule_context(
         instance=instance,
         scheduled_execution_time=datetime.now(UTC),
         resources={"almanac": Almanac()},
-    )
-    asked = list(timed(context))
+    ) as context:
+        asked = list(timed(context))
     if isinstance(asked[0], dg.SkipReason):
         return str(asked[0].skip_message)
     return [each.tags.get(COHORTS_TAG, each.partition_key).split(",") for each in asked]
@@ -342,7 +340,7 @@ def test_a_cohort_in_the_hands_of_a_run_is_asked_for_when_that_has_ended_or_goes
     run_id = add_run(instance, "enrich", "STARTED", "other", "circle")
     waiting = tick(sensor, instance)
     assert not waiting.run_requests
-    warehouse.execute("update ops.cohort_changes set asked_at = now() - interval '7 hours'")
+    warehouse.execute("update ops.cohort_changes set waiting_since = now() - interval '7 hours'")
     assert len(tick(sensor, instance, waiting.cursor).run_requests or []) == 1
     assert not tick(sensor, instance, waiting.cursor).run_requests
     instance.report_dagster_event(DagsterEvent(DagsterEventType.RUN_SUCCESS.value, "enrich"), run_id)
@@ -359,7 +357,8 @@ def test_another_release_has_every_cohort_looked_at_that_is_active(
     for slug in ("circle", "ended"):
         add_circle(warehouse, slug)
     warehouse.execute("update raw.cohorts set status = 'archived' where slug = 'ended'")
-    register(instance, "circle", "ended")
+    add_circle(warehouse, "without-anybody-yet", 0)
+    register(instance, "circle", "ended", "without-anybody-yet")
     cursor = json.loads(str(tick(sensor, instance).cursor))
     assert not tick(sensor, instance, json.dumps(cursor)).run_requests
     requests = tick(sensor, instance, json.dumps(cursor | {"code": "of the release before"})).run_requests
@@ -439,8 +438,161 @@ def test_a_cohort_is_due_just_before_it_would_be_too_old_and_after_a_failure_no_
         return schedule.ScheduledCohort("circle", 1, every, last)
 
     assert is_due(cohort(None), 24, now)
-    # Begun a little after the tick of yesterday, and the next tick would be an hour too late.
-    assert is_due(cohort(23.9), 24, now)
-    assert not is_due(cohort(22.9), 24, now)
-    assert is_due(cohort(5.5, every=6), 24, now)
+    # Left until the schedule looks again in an hour, it would not be through in time.
+    assert is_due(cohort(22.1), 24, now)
+    assert not is_due(cohort(21.9), 24, now)
+    assert is_due(cohort(4.5, every=6), 24, now)
     assert not is_due(cohort(30, every=48), 24, now)
+
+
+# -- after a failed check ---------------------------------------------------------------------------
+
+
+def test_after_a_failed_check_of_completeness_those_who_lack_ratings_are_read_in_full_and_once_a_week(
+    warehouse: psycopg.Connection,
+) -> None:
+    from almanac_pipeline.flows.routes import Permissions, plan_route
+    from almanac_pipeline.settings import Settings
+    from almanac_pipeline.warehouse.member_state import read_member_states
+    from almanac_pipeline.warehouse.staging import doubt_incomplete_ratings
+
+    cohort_id = add_circle(warehouse, "circle", 4)
+    members = [user for (user,) in warehouse.execute("select user_id from raw.users order by user_id")]
+    # The second is complete, the third was read in full a day ago, the fourth is always counted one too many.
+    for user_id, stated, days, surplus in zip(members, (9, 1, 9, 2), (8, 8, 1, 8), (0, 0, 0, 1), strict=True):
+        warehouse.execute(
+            "update raw.users set stated_ratings_count = %s where user_id = %s", [stated, user_id]
+        )
+        warehouse.execute(
+            "insert into ops.user_scrape_state"
+            " (user_id, subject, last_success_at, last_full_at, stated_surplus)"
+            " values (%s, 'ratings', now() - interval '1 day', now() - make_interval(days => %s), %s)",
+            [user_id, days, surplus],
+        )
+    audit = (
+        "insert into intermediate.cohort_audits (cohort_id, cohort, input_version, rule, blocking, passed)"
+        " values (%s, 'circle', 'v', 'coverage_rating', false, %s)"
+    )
+    warehouse.execute(audit, [cohort_id, True])
+    assert doubt_incomplete_ratings(warehouse, cohort_id) == 0
+    warehouse.execute("delete from intermediate.cohort_audits")
+    warehouse.execute(audit, [cohort_id, False])
+    assert doubt_incomplete_ratings(warehouse, cohort_id) == 1
+    may = Permissions(frozenset({"rated", "rated_by_date"}))
+    settings = Settings(fresh_minutes=0, full_read_max_age_hours=1_000)
+    modes = {
+        state.user_id: [step.mode for step in plan_route(state, may, settings).steps]
+        for state in read_member_states(warehouse, members)
+    }
+    assert modes == {user_id: ["full" if user_id == members[0] else "incremental"] for user_id in members}
+
+
+# -- the night -------------------------------------------------------------------------------------
+
+
+def test_the_night_saves_first_and_deletes_only_what_is_old_and_superseded(
+    stored_instance: DagsterInstance,
+    warehouse: psycopg.Connection,
+    url: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from almanac_pipeline.flows.housekeeping import keep_house
+
+    monkeypatch.setenv("ALMANAC_HOME", str(tmp_path / "home"))
+    get_settings.cache_clear()
+    warehouse.execute("insert into dagster.runs (run_id, status, run_body) values ('r', 'SUCCESS', '{}')")
+    for kind, partition, days in (
+        ("STEP_START", None, 40),
+        (None, None, 40),
+        ("ASSET_MATERIALIZATION", "a", 40),
+        ("ASSET_MATERIALIZATION", "a", 35),
+        ("ASSET_MATERIALIZATION", "b", 90),
+        ("STEP_START", None, 3),
+    ):
+        warehouse.execute(
+            "insert into dagster.event_logs"
+            " (run_id, event, dagster_event_type, asset_key, partition, timestamp)"
+            " values ('r', '{}', %s, '[\"raw\"]', %s, now() at time zone 'UTC' - make_interval(days => %s))",
+            [kind, partition, days],
+        )
+    for days in (100, 1):
+        warehouse.execute(
+            "insert into ops.http_requests (requested_at, host, path_class, milliseconds)"
+            " values (now() - make_interval(days => %s), 'localhost', 'profile', 1)",
+            [days],
+        )
+    report = keep_house(url, get_settings())
+    assert (report.events_deleted_count, report.requests_deleted_count) == (3, 1)
+    left = warehouse.execute("select dagster_event_type, partition from dagster.event_logs order by id")
+    assert left.fetchall() == [
+        ("ASSET_MATERIALIZATION", "a"),
+        ("ASSET_MATERIALIZATION", "b"),
+        ("STEP_START", None),
+    ]
+    assert (get_settings().backup_folder / report.backup).stat().st_size == report.backup_bytes
+    assert keep_house(url, get_settings()).events_deleted_count == 0
+
+
+# -- runs of several cohorts -----------------------------------------------------------------------
+
+
+def test_a_run_of_cohorts_that_are_no_neighbours_builds_each_and_tells_of_each(
+    instance: DagsterInstance, warehouse: psycopg.Connection
+) -> None:
+    from almanac_pipeline.definitions import defs
+
+    for slug in ("a", "b", "c"):
+        add_circle(warehouse, slug, 2)
+    register(instance, "a", "b", "c")
+    job = defs.resolve_job_def("statistics")
+    assert job.execute_in_process(instance=instance, partition_key="a", tags={COHORTS_TAG: "a,c"}).success
+    published = warehouse.execute("select slug from ops.publications join raw.cohorts using (cohort_id)")
+    assert sorted(slug for (slug,) in published) == ["a", "c"]
+    for key in (["almanac", "film_rankings"], ["intermediate", "circle_model"], ["ops", "publications"]):
+        assert instance.get_materialized_partitions(dg.AssetKey(key)) == {"a", "c"}, key
+
+
+def test_a_batch_tells_of_those_that_succeeded_and_fails_only_if_all_did(instance: DagsterInstance) -> None:
+    from almanac_pipeline.defs.batches import materialize_each
+    from almanac_pipeline.errors import BlockedError, NotFoundError, RetriableError
+    from almanac_pipeline.partitions import cohorts
+
+    failing: dict[str, Exception] = {}
+    tried = []
+
+    @dg.asset(partitions_def=cohorts)
+    # Dagster does not understand annotations that are strings, as they are here.
+    def synced(context):  # type: ignore[no-untyped-def]
+        def sync(slug: str) -> str:
+            tried.append(slug)
+            if slug in failing:
+                raise failing[slug]
+            return slug.upper()
+
+        return materialize_each(context, sync, lambda slug, report: {"said": f"{slug} is {report}"})
+
+    def run() -> dict[str, str]:
+        """What is told of each cohort."""
+        tried.clear()
+        result = dg.materialize(
+            [synced], instance=instance, partition_key="a", tags={COHORTS_TAG: "a,c,d"}, raise_on_error=False
+        )
+        if not result.success:
+            return {}
+        told = (event.step_materialization_data.materialization for event in result.all_events
+                if event.is_step_materialization)  # fmt: skip
+        return {str(each.partition): " ".join(str(v.value) for v in each.metadata.values()) for each in told}
+
+    register(instance, "a", "b", "c", "d")
+    assert run() == {"a": "a is A", "c": "c is C", "d": "d is D"}
+    failing["c"] = NotFoundError("nobody")
+    assert run() == {"a": "c a is A", "d": "d is D"}
+    failing["a"] = RetriableError("a time-out")
+    assert run() == {"a": "a, c FAILED: a time-out", "d": "d is D"}
+    failing["d"] = NotFoundError("nobody")
+    assert run() == {}
+    assert tried == ["a", "c", "d"]
+    failing["a"] = BlockedError("403")
+    assert run() == {}
+    assert tried == ["a"], "what concerns them all ends it at once"

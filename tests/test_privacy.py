@@ -4,6 +4,7 @@ is searched for the names of its people."""
 from __future__ import annotations
 
 import functools
+import logging
 import os
 import re
 import shutil
@@ -17,9 +18,11 @@ import pytest
 from psycopg.sql import SQL, Identifier
 
 from almanac_pipeline.http.client import PoliteClient
+from almanac_pipeline.observability import logs
 from almanac_pipeline.sandbox.options import GeneratedWorld
 from almanac_pipeline.sandbox.server import SandboxServer, build_world
 from almanac_pipeline.sandbox.world import World
+from almanac_pipeline.settings import get_settings
 from almanac_pipeline.warehouse.cohorts import create_cohort
 from tests.cli.conftest import Almanac, almanac  # noqa: F401
 from tests.exports import pack, whole_export
@@ -127,9 +130,11 @@ def test_no_table_log_or_file_says_who_was_read(
     almanac: Almanac,  # noqa: F811
     database_url: str,
     quick: None,
+    fresh_logging: logging.Logger,
     monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,
 ) -> None:
+    logs.configure(get_settings)
     with site() as stand_in:
         server = stand_in.server
         monkeypatch.setenv("ALMANAC_DATABASE_URL", database_url)
@@ -176,6 +181,8 @@ def test_no_table_log_or_file_says_who_was_read(
     assert mentions(database_url, NEVER_STORED) == {}
     # The operator's own files, the exports, bear names.
     shutil.rmtree(tmp_path / "home" / "inbox")
+    [lines] = (tmp_path / "home" / "logs").glob("*.jsonl")
+    assert {"member failed", "asked again"} <= set(re.findall("member failed|asked again", lines.read_text()))
     assert files_that_mention(tmp_path / "home", f"{PREFIX}|{NEVER_STORED}") == {}
 
 

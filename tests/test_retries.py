@@ -117,7 +117,7 @@ def test_a_run_is_repeated_three_times_if_its_process_died_and_never_if_a_step_f
         root_run_id = parent and (parent.root_run_id or parent.run_id)
         if parent is not None:
             tags = tags | {ROOT_RUN_ID_TAG: str(root_run_id), PARENT_RUN_ID_TAG: parent.run_id}
-        return create_run_for_test(
+        run: DagsterRun = create_run_for_test(
             instance,
             job_name="cohort_almanac",
             status=DagsterRunStatus.FAILURE,
@@ -125,6 +125,7 @@ def test_a_run_is_repeated_three_times_if_its_process_died_and_never_if_a_step_f
             parent_run_id=parent and parent.run_id,
             root_run_id=root_run_id,
         )
+        return run
 
     def is_repeated(run: DagsterRun, reason: RunFailureReason) -> bool:
         return bool(auto_reexecution_should_retry_run(instance, run, reason))

@@ -96,10 +96,10 @@ def _print_deliveries(deliveries: list[Delivery], *, nothing: str) -> None:
 
 
 def _words(alert: Alert) -> str:
-    from almanac_pipeline.warehouse.alerts import KINDS
+    from almanac_pipeline.warehouse.alerts import KINDS, utc
 
     about = ", ".join(filter(None, (alert.subject, alert.username)))
     times = f", {alert.times_seen} times" if alert.times_seen > 1 else ""
-    seen = f"last seen {alert.last_seen_at:%Y-%m-%d %H:%M} UTC{times}"
+    seen = f"last seen {utc(alert.last_seen_at)}{times}"
     kind = KINDS[alert.kind]
     return f"{about}: {alert.message} ({seen}). To do: {kind.to_do}; docs/runbook/{kind.runbook}.md"

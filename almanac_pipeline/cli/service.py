@@ -62,7 +62,7 @@ def status() -> None:
     from almanac_pipeline.settings import get_settings
     from almanac_pipeline.warehouse.alerts import open_alerts
     from almanac_pipeline.warehouse.connection import connect_to, describe, running_database_url
-    from almanac_pipeline.warehouse.marts import cohort_overview, stopped_schedules
+    from almanac_pipeline.warehouse.marts import cohort_overview, scheduler_lives, stopped_schedules
     from almanac_pipeline.warehouse.migrate import current_revision
     from almanac_pipeline.warehouse.switches import fetching_enabled, requests_today
 
@@ -87,6 +87,7 @@ def status() -> None:
         if not fetching_enabled(connection):
             console.print("fetching   paused: nothing is asked until `almanac unpause`")
         stopped = stopped_schedules(connection)
+        has_daemon = services.get("daemon") is not None or scheduler_lives(connection)
         table = plain_table(
             "cohort",
             "status",
@@ -120,8 +121,8 @@ def status() -> None:
             run.schedule.name, "switched off" if run.at is None else _time(run.at), run.schedule.purpose
         )
     console.print(schedules)
-    if services.get("daemon") is None:
-        console.print("No daemon of this home runs, so the schedules wait: `almanac up` starts one.")
+    if not has_daemon:
+        console.print("No daemon runs, so the schedules wait: `almanac up` starts one.")
 
 
 def _time(at: datetime | None) -> str:

@@ -15,7 +15,7 @@ from almanac_pipeline.sources.policy import permits_feeds, permits_pages
 from almanac_pipeline.warehouse import alert_messages
 from almanac_pipeline.warehouse.alert_messages import News
 from almanac_pipeline.warehouse.alert_rules import RULES, Access
-from almanac_pipeline.warehouse.alerts import KINDS, AlertKind, keep_alerts, raise_alert, resolve_alerts
+from almanac_pipeline.warehouse.alerts import KINDS, AlertKind, keep_alerts, raise_alert, resolve_alerts, utc
 from almanac_pipeline.warehouse.connection import connect_to
 
 TRIAL = Message("Cohort Almanac: alerts will come here", ("This is a trial, nothing has happened.",))
@@ -97,8 +97,8 @@ def line_of(news: News) -> str:
     """What is told of one alert: how urgent, what, where to read on. Pure."""
     kind = KINDS[news.kind]
     if news.resolved_at is not None:
-        return f"resolved: {news.subject}: {kind.summary} (open since {news.raised_at:%Y-%m-%d %H:%M} UTC)"
-    still = f" Still open since {news.raised_at:%Y-%m-%d %H:%M} UTC." if news.is_reminder else ""
+        return f"resolved: {news.subject}: {kind.summary} (open since {utc(news.raised_at)})"
+    still = f" Still open since {utc(news.raised_at)}." if news.is_reminder else ""
     return (
         f"{kind.severity}: {news.subject}: {kind.summary}: {news.message.rstrip('.')}.{still}"
         f" To do: {kind.to_do}. Runbook: docs/runbook/{kind.runbook}.md"

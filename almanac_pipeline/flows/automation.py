@@ -25,8 +25,8 @@ from almanac_pipeline.warehouse.changes import ChangedCohort
 from almanac_pipeline.warehouse.publications import code_version
 from almanac_pipeline.warehouse.schedule import ScheduledCohort
 
-# How far the ticks of the schedule are apart.
-TICK = timedelta(hours=1)
+# An hour until the schedule looks again, and one to get through.
+LOOK_AHEAD = timedelta(hours=2)
 # An enrichment may take a day, and changes the cohort with every batch of films that it stores.
 BUILT_EVERY = timedelta(hours=6)
 # To look exactly takes up to a second a cohort; what this leaves is left to the run that builds.
@@ -36,13 +36,13 @@ Report = TypeVar("Report")
 
 
 def is_due(cohort: ScheduledCohort, default_hours: int, now: datetime) -> bool:
-    """Whether the cohort would be read too late if it were left to the next tick.
+    """Whether the cohort would be read too late if it were left until the schedule looks again.
 
     By when the last sync began, however it ended: what failed is not tried again before it is due. Pure.
     """
     if cohort.last_sync_at is None:
         return True
-    return cohort.last_sync_at + timedelta(hours=cohort.every_hours or default_hours) < now + TICK
+    return cohort.last_sync_at + timedelta(hours=cohort.every_hours or default_hours) < now + LOOK_AHEAD
 
 
 def due_cohorts(
@@ -122,13 +122,13 @@ def cohorts_to_build(
     waiting = {
         cohort.cohort_id
         for cohort in changed
-        if cohort.slug not in known or (cohort.slug in busy and now - cohort.asked_at < BUILT_EVERY)
+        if cohort.slug not in known
+        or (cohort.slug in busy and now - (cohort.waiting_since or now) < BUILT_EVERY)
     }
     changes.postpone(connection, waiting)
     free = [cohort for cohort in changed if cohort.cohort_id not in waiting]
-    found = _not_shown_to_be_unchanged(connection, free)
-    changes.note_asked(connection, [cohort.cohort_id for cohort in found])
-    return found, Seen(latest, code)
+    changes.end_waiting(connection, [cohort.cohort_id for cohort in free])
+    return _not_shown_to_be_unchanged(connection, free), Seen(latest, code)
 
 
 def _not_shown_to_be_unchanged(

@@ -115,6 +115,7 @@ def sync_members(
         cohort = cohorts.get_cohort(connection, cohort_slug)
         cohorts.require_active(cohort)
         definition = cohorts.validated_definition(cohort.definition)
+        cohort = cohorts.with_root(connection, cohort)
         with (
             runs.scrape_run(database_url, cohort.cohort_id, "members", run_id) as run,
             track("members") as progress,

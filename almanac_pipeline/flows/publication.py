@@ -29,6 +29,7 @@ from almanac_pipeline.warehouse.publications import (
     snapshot_version,
     wanted_versions,
 )
+from almanac_pipeline.warehouse.staging import doubt_incomplete_ratings
 from almanac_pipeline.warehouse.statistics_tables import refresh_planner_statistics
 
 MARTS_SELECTION: Mapping[Stage, str] = {"marts": "tag:after_statistics", "labels": "ranking_insights+"}
@@ -148,6 +149,8 @@ def publish(
 ) -> list[Publication]:
     """Record the publication of each cohort whose marts show something else than its last one.
 
+    Members whose ratings an audit found to be incomplete are marked to be read in full.
+
     Raises:
         HeldBackError: some cohorts' audits failed, or their parameters are not understood; they keep their
             last good rows, and the others are recorded.
@@ -155,6 +158,7 @@ def publish(
     publications, held_back = [], []
     for slug in slugs:
         cohort_id = get_cohort(connection, slug).cohort_id
+        doubt_incomplete_ratings(connection, cohort_id)
         try:
             RankingParameters.from_mapping(ranking_parameters(connection, cohort_id))
             require_passed(connection, cohort_id)

@@ -377,7 +377,7 @@ class PoliteClient:
             exchange = self._exchange(url, asking.headers, str(asking))
             if exchange.status is not None:
                 span.set_attribute("http.response.status_code", exchange.status)
-            if exchange.failure is not None:
+            if exchange.failure is not None or (exchange.status or 0) >= 400:
                 span.set_status(StatusCode.ERROR, exchange.failure)
         seconds = time.perf_counter() - started
         self._record(exchange, requested_at, seconds, host, asking.path_class, attempt)

@@ -50,6 +50,7 @@ class Context:
     """The key of the members' hashes; without one no member is told."""
 
 
+_is_configured = False
 _context: ContextVar[Context] = ContextVar("log context", default=Context())  # noqa: B039
 
 
@@ -74,9 +75,11 @@ def configure(read_settings: Callable[[], Settings]) -> None:
     Writes nothing yet: a file is begun with its first line, in the home folder of that moment. To be
     called while standard output is still the process's own: Dagster turns it into a file during steps.
     """
-    logger = logging.getLogger(LOGGER)
-    if any(_about in handler.filters for handler in logger.handlers):
+    global _is_configured
+    if _is_configured:
         return
+    _is_configured = True
+    logger = logging.getLogger(LOGGER)
     logger.setLevel(logging.INFO)
     logger.propagate = False
     if read_settings().log_format == "json":
@@ -132,7 +135,8 @@ def _about(record: logging.LogRecord) -> bool:
     if hasattr(record, "where"):
         return True
     context = _context.get()
-    user_id = record.__dict__.pop("user_id", context.user_id)
+    user_id = record.__dict__.pop("user_id", None)
+    user_id = context.user_id if user_id is None else user_id
     about = {"run_id": context.run_id, "cohort": context.cohort, "task": context.task}
     if user_id is not None and context.member_key is not None:
         about["member"] = member_hash(user_id, context.member_key)

@@ -21,7 +21,7 @@ from almanac_pipeline.errors import ConfigurationError, WarehouseError
 from almanac_pipeline.settings import Settings
 from almanac_pipeline.warehouse.alerts import AlertKind
 from almanac_pipeline.warehouse.connection import connect_to, running_database_url
-from almanac_pipeline.warehouse.telemetry import MEASURES, Measure, Series, read_measure, record_runs
+from almanac_pipeline.warehouse.telemetry import MEASURES, Measure, Series, read_measure
 
 # Prometheus gives up after 10 s; a query that takes longer than this must not hold up the others.
 QUERY_TIMEOUT_MILLISECONDS = 5_000
@@ -80,10 +80,6 @@ class AlmanacCollector(Collector):
             connection.execute(
                 "select set_config('statement_timeout', %s, false)", [str(QUERY_TIMEOUT_MILLISECONDS)]
             )
-            try:
-                record_runs(connection)
-            except psycopg.Error:
-                failures += 1
             for measure in MEASURES:
                 try:
                     families.append(self._family(connection, measure))

@@ -29,7 +29,7 @@ def observed(database_url: str, *, run_id: str, task: str, cohort: str | None) -
         key = _member_key(database_url)
     about = {"run_id": run_id, "task": task, "cohort": cohort, "member_key": key}
     started = time.monotonic()
-    with logs.bound(**about), traces.step(run_id, task, cohort):
+    with logs.bound(**about), traces.flushed(), traces.step(run_id, task, cohort):
         logger.info("step begun")
         try:
             yield
@@ -45,7 +45,6 @@ def observed(database_url: str, *, run_id: str, task: str, cohort: str | None) -
         finally:
             with suppress(WarehouseError), database_failures(), connect_to(database_url) as connection:
                 telemetry.record_memory(connection, run_id, peak_memory_bytes())
-    traces.flush()
 
 
 def record_runs(database_url: str) -> None:

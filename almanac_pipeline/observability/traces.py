@@ -7,6 +7,8 @@ holds a URL, a member or the words of a foreign exception.
 
 from __future__ import annotations
 
+import logging
+import threading
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -24,10 +26,11 @@ from almanac_pipeline.warehouse.telemetry import EndedRun
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import SpanProcessor
 
-FLUSH_MILLISECONDS = 5_000
+FLUSH_SECONDS = 1.0
 
 _tracer = trace.get_tracer("almanac_pipeline")
 _is_configured = False
+_sending: threading.Thread | None = None
 _of_run: ContextVar[SpanContext | None] = ContextVar("ids of the run's own span", default=None)
 
 
@@ -41,6 +44,8 @@ def configure() -> None:
     from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
     from opentelemetry.sdk.trace.export import BatchSpanProcessor
 
+    # Of an endpoint that does not answer, one line per batch says enough.
+    logging.getLogger("opentelemetry").setLevel(logging.ERROR)
     install(BatchSpanProcessor(OTLPSpanExporter()))
 
 
@@ -86,32 +91,48 @@ def step(run_id: str, name: str, cohort: str | None) -> Iterator[None]:
 
 
 def runs(ended: Iterable[EndedRun]) -> None:
-    """A span for each run that has ended, and send what waits: Dagster ends run workers without a word."""
-    for run in ended:
-        if run.started_at is None or run.finished_at is None:
-            continue
-        token = _of_run.set(_ids(run.run_id))
-        try:
-            span = _tracer.start_span(
-                run.job,
-                trace.set_span_in_context(trace.INVALID_SPAN),
-                attributes={"almanac.run_id": run.run_id, "almanac.status": run.status}
-                | ({"almanac.cohort": run.cohort} if run.cohort else {}),
-                start_time=_nanoseconds(run.started_at),
-            )
-        finally:
-            _of_run.reset(token)
-        if run.status != "success":
-            span.set_status(Status(StatusCode.ERROR, run.failed_step))
-        span.end(_nanoseconds(run.finished_at))
-    flush()
+    """A span for each run that has ended."""
+    with flushed():
+        for run in ended:
+            if run.started_at is not None and run.finished_at is not None:
+                _run(run, run.started_at, run.finished_at)
 
 
-def flush() -> None:
-    """Send what waits to be sent, within some seconds."""
+@contextmanager
+def flushed() -> Iterator[None]:
+    """Send what waits once the block has ended: Dagster ends its run workers without a word."""
+    try:
+        yield
+    finally:
+        _flush()
+
+
+def _flush() -> None:
+    """Wait a second at most: an endpoint that does not answer keeps the SDK for seven, time-out or not."""
+    global _sending
     provider = trace.get_tracer_provider()
-    if hasattr(provider, "force_flush"):
-        provider.force_flush(FLUSH_MILLISECONDS)
+    if not hasattr(provider, "force_flush") or (_sending is not None and _sending.is_alive()):
+        return
+    _sending = threading.Thread(target=provider.force_flush, daemon=True)
+    _sending.start()
+    _sending.join(FLUSH_SECONDS)
+
+
+def _run(run: EndedRun, started_at: datetime, finished_at: datetime) -> None:
+    token = _of_run.set(_ids(run.run_id))
+    try:
+        span = _tracer.start_span(
+            run.job,
+            trace.set_span_in_context(trace.INVALID_SPAN),
+            attributes={"almanac.run_id": run.run_id, "almanac.status": run.status}
+            | ({"almanac.cohort": run.cohort} if run.cohort else {}),
+            start_time=_nanoseconds(started_at),
+        )
+    finally:
+        _of_run.reset(token)
+    if run.status != "success":
+        span.set_status(Status(StatusCode.ERROR, run.failed_step))
+    span.end(_nanoseconds(finished_at))
 
 
 def _ids(run_id: str) -> SpanContext:

@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 
 # Jinja escapes what goes into a template that is called so.
 TEMPLATE = "almanac.html"
-# Great Expectations' own page fetches styles, scripts and a logo from seven hosts and offers a newsletter.
+# Great Expectations' own page fetches styles, scripts and a logo from several hosts and offers a newsletter.
 PAGE = """<!DOCTYPE html>
 <html lang="en">
 <head>
@@ -56,11 +56,13 @@ table { border-collapse: collapse; margin: .5em 0; width: 100%; }
 th, td { text-align: left; vertical-align: top; padding: .3em .6em; border-bottom: 1px solid #ddd; }
 ul, ol { padding-left: 1.2em; }
 pre, code { font: 13px/1.4 ui-monospace, monospace; white-space: pre-wrap; }
-.alert-danger, .text-danger { color: #a40000; }
+.text-danger { color: #a40000; }
 .text-success { color: #1a7f37; }
-.text-success::before { content: "holds"; }
-.text-danger::before { content: "does not hold"; }
-.text-success, .text-danger { font-style: normal; white-space: nowrap; }
+/* What are icons where their font is loaded. */
+i { font-style: normal; white-space: nowrap; }
+i.text-success::before { content: "holds"; }
+i.text-danger::before { content: "does not hold"; }
+h5 { font-size: 1.1em; margin: 1.5em 0 0; }
 </style>
 </head>
 <body>
@@ -144,7 +146,11 @@ def _validate(suite: Suite, judged: pd.DataFrame) -> ExpectationSuiteValidationR
     batch = asset.add_batch_definition_whole_dataframe("cohorts").get_batch({"dataframe": shown})
     result: ExpectationSuiteValidationResult = batch.validate(
         gx.ExpectationSuite(name=suite.name, expectations=[_expectation(rule) for rule in suite.rules]),
-        result_format={"result_format": "COMPLETE", "unexpected_index_column_names": ["cohort", *films]},
+        result_format={
+            "result_format": "COMPLETE",
+            "unexpected_index_column_names": ["cohort", *films],
+            "return_unexpected_index_query": False,
+        },
     )
     return result
 

@@ -16,7 +16,7 @@ from pathlib import Path
 import psycopg
 
 from almanac_pipeline.settings import Settings
-from almanac_pipeline.warehouse.alerts import VOLUME_FLOORS, AlertKind, Finding
+from almanac_pipeline.warehouse.alerts import VOLUME_FLOORS, AlertKind, Finding, utc
 
 MOST_FAILURES = 2
 FAILURE_MINUTES = 10
@@ -164,7 +164,7 @@ def stale_cohorts(connection: psycopg.Connection, settings: Settings, access: Ac
         "feeds": access.feeds,
     }
     for slug, cohort_id, last_success_at, is_pending in connection.execute(STALE_COHORTS, values):
-        since = f"since {last_success_at:%Y-%m-%d %H:%M} UTC" if last_success_at else "so far"
+        since = f"since {utc(last_success_at)}" if last_success_at else "so far"
         why = "; what was read is not published" if is_pending else ""
         yield Finding(slug, f"no complete pipeline {since}{why}", cohort_id)
 
@@ -179,9 +179,7 @@ def stale_feeds(connection: psycopg.Connection, settings: Settings, access: Acce
     assert row is not None
     feeds, stale, oldest = row
     if stale:
-        yield Finding(
-            "feeds", f"{stale:,} of {feeds:,} not read, one of them since {oldest:%Y-%m-%d %H:%M} UTC"
-        )
+        yield Finding("feeds", f"{stale:,} of {feeds:,} not read, one of them since {utc(oldest)}")
 
 
 def enrichment_backlog(

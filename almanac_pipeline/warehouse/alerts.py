@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from statistics import median
 from typing import Literal
 
@@ -328,6 +328,11 @@ def is_unusual(count: int, earlier: Sequence[int], *, factor: float, floor: int)
     if len(earlier) < MINIMUM_EARLIER_RUNS or count < floor:
         return False
     return count > factor * median(earlier) and count > LARGEST_SHARE * max(earlier)
+
+
+def utc(moment: datetime) -> str:
+    """A moment in words; a server of one's own may give it in another zone."""
+    return f"{moment.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
 
 
 def _close(connection: psycopg.Connection, which: SQL, values: list[object]) -> bool:

@@ -65,8 +65,8 @@ class ChangedCohort:
     cohort_id: int
     slug: str
     change_number: int
-    asked_at: datetime
-    """When a build was last asked for, or the first change was found."""
+    waiting_since: datetime | None
+    """Since when a build is put off, because a run has the cohort in hand."""
     members_count: int
 
 
@@ -87,12 +87,16 @@ def changed_since(connection: psycopg.Connection, change_number: int) -> list[Ch
     with connection.cursor(row_factory=class_row(ChangedCohort)) as cursor:
         return cursor.execute(
             """
-            select cohort_id, slug, change_number, asked_at, (
+            select cohort_id, slug, change_number, waiting_since, (
                 select count(*) from raw.cohort_members
                 where cohort_members.cohort_id = cohorts.cohort_id and until is null
             ) as members_count
             from ops.cohort_changes join raw.cohorts using (cohort_id)
             where change_number > %s and status = 'active'
+                -- Of one that never had anybody there is nothing to show.
+                and exists (
+                    select from raw.cohort_members where cohort_members.cohort_id = cohorts.cohort_id
+                )
             order by cohort_id
             """,
             [change_number],
@@ -102,17 +106,21 @@ def changed_since(connection: psycopg.Connection, change_number: int) -> list[Ch
 def postpone(connection: psycopg.Connection, cohort_ids: Collection[int]) -> None:
     """Give these cohorts a new change number, so that the next look finds them again. Commits."""
     connection.execute(
-        "update ops.cohort_changes set change_number = nextval('ops.change_numbers')"
-        " where cohort_id = any(%s)",
+        """
+        update ops.cohort_changes set change_number = nextval('ops.change_numbers'),
+            waiting_since = coalesce(waiting_since, clock_timestamp())
+        where cohort_id = any(%s)
+        """,
         [list(cohort_ids)],
     )
     connection.commit()
 
 
-def note_asked(connection: psycopg.Connection, cohort_ids: Collection[int]) -> None:
-    """Note that builds of these cohorts are asked for now. Commits."""
+def end_waiting(connection: psycopg.Connection, cohort_ids: Collection[int]) -> None:
+    """Note that these cohorts are waited for no longer. Commits."""
     connection.execute(
-        "update ops.cohort_changes set asked_at = clock_timestamp() where cohort_id = any(%s)",
+        "update ops.cohort_changes set waiting_since = null"
+        " where cohort_id = any(%s) and waiting_since is not null",
         [list(cohort_ids)],
     )
     connection.commit()

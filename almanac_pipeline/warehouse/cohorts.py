@@ -109,6 +109,24 @@ def create_cohort(
     return get_cohort(connection, slug)
 
 
+def with_root(connection: psycopg.Connection, cohort: Cohort) -> Cohort:
+    """The cohort with the user whom it is made from: a row that somebody inserted knows the name only.
+
+    It stays without one if they asked to be forgotten.
+    """
+    definition = validated_definition(cohort.definition)
+    name = definition.get("seed") or definition.get("owner")
+    if cohort.seed_user_id is not None or not name:
+        return cohort
+    with connection.transaction():
+        hold_off(connection)
+        connection.execute(
+            "update raw.cohorts set seed_user_id = %s, updated_at = now() where cohort_id = %s",
+            [ensure_users(connection, [name]).get(name), cohort.cohort_id],
+        )
+    return get_cohort(connection, cohort.slug)
+
+
 def add_named_members(connection: psycopg.Connection, slug: str, usernames: Sequence[str]) -> Cohort:
     """Put more names into a cohort of kind `usernames`; it is created, with its slug as label, if needed.
 

@@ -27,10 +27,13 @@ def _engine(url: str) -> sqlalchemy.Engine:
     )
 
 
-def migrate(url: str) -> str:
+def migrate(url: str, revision: str = "head") -> str:
     """Run the missing migrations on the database at `url` and return the revision it is at.
 
     Safe to call from several processes at once: the second one waits and then finds nothing to do.
+
+    Args:
+        revision: where to stop; an earlier one than this release's is for tests of upgrades.
     """
     config = _config()
     with _engine(url).connect() as connection:
@@ -39,9 +42,9 @@ def migrate(url: str) -> str:
         connection.execute(text("create schema if not exists dagster"))
         connection.commit()
         config.attributes["connection"] = connection
-        command.upgrade(config, "head")
+        command.upgrade(config, revision)
         connection.commit()
-    return head_revision()
+    return head_revision() if revision == "head" else revision
 
 
 def current_revision(url: str) -> str | None:

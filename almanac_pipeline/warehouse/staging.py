@@ -299,3 +299,32 @@ def mark_suspicious(connection: psycopg.Connection, user_id: int, subject: Subje
         """,
         [user_id, subject],
     )
+
+
+def doubt_incomplete_ratings(connection: psycopg.Connection, cohort_id: int) -> int:
+    """If the cohort failed its audit of how many ratings are known, have those who lack some read in full.
+
+    They are the members whose profile states more ratings than are stored, beyond what the site counted too
+    many when all were read. Nobody is doubted twice within a week, so that a count that never agrees costs
+    little. Returns how many are doubted; the next sync reads them.
+    """
+    return connection.execute(
+        """
+        update ops.user_scrape_state as state set suspicious_at = now()
+        from raw.cohort_members as member
+        join raw.users using (user_id)
+        cross join lateral (
+            select count(rating) as known_count from raw.ratings
+            where ratings.user_id = member.user_id and removed_at is null
+        ) as stored
+        where exists (
+                select from intermediate.cohort_audits
+                where cohort_id = %(cohort)s and rule = 'coverage_rating' and not passed
+            )
+            and member.cohort_id = %(cohort)s and member.until is null
+            and state.user_id = member.user_id and state.subject = 'ratings' and state.suspicious_at is null
+            and state.last_full_at < now() - interval '7 days'
+            and known_count + state.stated_surplus < stated_ratings_count
+        """,
+        {"cohort": cohort_id},
+    ).rowcount

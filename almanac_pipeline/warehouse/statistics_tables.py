@@ -26,11 +26,15 @@ COPY_BLOCK_ROWS = 50_000
 POSTGRES_EPOCH = np.datetime64("2000-01-01", "us")
 LIKED, FAVORITE, LOGGED, RECORDED = 1, 2, 4, 8
 HISTOGRAM = tuple(f"count_{half // 2}_{half % 2 * 5}" for half in range(1, 11))
-TABLES = (
-    "circle_parameters", "circle_members", "circle_films", "circle_pairs", "strategy_scores",
-    "strategy_parameters",
-)  # fmt: skip
-"""What numpy writes, the first of them first."""
+KEYS = {
+    "circle_parameters": ["cohort_id"],
+    "circle_members": ["cohort_id", "user_id"],
+    "circle_films": ["cohort_id", "film_id"],
+    "circle_pairs": ["cohort_id", "user_a", "user_b"],
+    "strategy_scores": ["cohort_id", "strategy", "film_id"],
+    "strategy_parameters": ["cohort_id", "strategy"],
+}
+"""What numpy writes, the first of them first, and the primary key of each."""
 
 Columns = Mapping[str, Any]
 """Equally long arrays by name of column. NaN and masked values become null."""
@@ -225,7 +229,7 @@ def replace_circle(connection: psycopg.Connection, cohort_id: int, rows: CircleR
     """Put these rows in the place of the cohort's, all tables in one transaction."""
     with connection.transaction():
         # circle_parameters first: who forgets a member holds it until they are done.
-        for table in TABLES:
+        for table in KEYS:
             connection.execute(
                 sql.SQL("delete from intermediate.{} where cohort_id = %s").format(sql.Identifier(table)),
                 [cohort_id],
@@ -250,13 +254,28 @@ def replace_circle(connection: psycopg.Connection, cohort_id: int, rows: CircleR
 
 
 def refresh_planner_statistics(connection: psycopg.Connection) -> None:
-    """Tell the planner how large the tables have become.
+    """Tell the planner how the rows of tables that have grown spread.
 
     Marts read them seconds later, long before autovacuum looks. Believing them to be empty, it joins row by
-    row: labels of 168 cohorts took more than a quarter of an hour.
+    row: labels of 168 cohorts took more than a quarter of an hour. Where there are many cohorts one more
+    changes little, and the sample would take longer than a small cohort's statistics.
     """
-    for table in TABLES:
-        connection.execute(sql.SQL("analyze intermediate.{}").format(sql.Identifier(table)))
+    with connection.transaction():
+        grown = connection.execute(
+            """
+            select relname from pg_class
+            where relnamespace = 'intermediate'::regnamespace and relname = any(%s)
+                and pg_relation_size(oid) > 1.2 * relpages * current_setting('block_size')::integer
+            """,
+            [list(KEYS)],
+        ).fetchall()
+        connection.execute("set local default_statistics_target = 20")
+        for (table,) in grown:
+            connection.execute(
+                sql.SQL("analyze intermediate.{} ({})").format(
+                    sql.Identifier(table), sql.SQL(", ").join(map(sql.Identifier, KEYS[table]))
+                )
+            )
 
 
 def _copy(

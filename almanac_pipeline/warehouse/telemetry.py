@@ -40,7 +40,8 @@ select
 from runs
 cross join lateral (
     select coalesce(
-        max(value) filter (where key = 'almanac/cohorts'), max(value) filter (where key = 'dagster/partition'),
+        max(value) filter (where key = 'almanac/cohorts'),
+        max(value) filter (where key = 'dagster/partition'),
         max(value) filter (where key = 'dagster/asset_partition_range_start') || '...'
         || max(value) filter (where key = 'dagster/asset_partition_range_end')
     ) as cohort
@@ -263,6 +264,15 @@ MEASURES = (
         "Readings of members that stopped between two pages and go on there.",
         (),
         "select count(*) from ops.user_scrape_state where next_page is not null",
+    ),
+    Measure(
+        "almanac_cohorts_pending",
+        "gauge",
+        "Active cohorts of which something was read that no publication shows yet.",
+        (),
+        "select count(*) from ops.cohort_pipelines where status = 'active' and pending_since is not null",
+        needs="ops.cohort_pipelines",
+        is_slow=True,
     ),
     Measure(
         "almanac_http_requests_total",

@@ -55,14 +55,23 @@
 {% macro default__by_bytes(value) -%} {{ value }} collate "C" {%- endmacro %}
 {% macro spark__by_bytes(value) -%} {{ value }} {%- endmacro %}
 
-{# Tell the planner how large a table has become, and how its rows spread over these columns. Of the others
-   autovacuum tells it soon enough, from a larger sample: for few columns a small one will do. #}
+{# Tell the planner how the rows of a table that has grown spread over these columns. It sees by itself how
+   large a table is, and autovacuum tells it the rest within minutes, from a larger sample. #}
 {% macro refresh_statistics(relation, columns) -%}
     {{ return(adapter.dispatch('refresh_statistics', 'cohort_almanac')(relation, columns)) }}
 {%- endmacro %}
 {% macro default__refresh_statistics(relation, columns) -%}
-    set local default_statistics_target = 20;
-    analyze {{ relation }} ({{ columns | join(', ') }})
+    do $$
+    begin
+        if (
+            select pg_relation_size(oid) > 1.2 * relpages * current_setting('block_size')::integer
+            from pg_class where oid = '{{ relation }}'::regclass
+        ) then
+            set local default_statistics_target = 20;
+            analyze {{ relation }} ({{ columns | join(', ') }});
+        end if;
+    end
+    $$
 {%- endmacro %}
 {% macro spark__refresh_statistics(relation, columns) -%}
     analyze table {{ relation }} compute statistics for columns {{ columns | join(', ') }}

@@ -2,9 +2,27 @@
 
 -- Under each strategy places run 1 to E, and under the first they follow the score, then raters, then title;
 -- tiers never go back.
+-- Without the view's own titles, which it would look up among everybody's.
 with rankings as (
-    select * from {{ ref('film_rankings') }}
+    select
+        cohort,
+        strategy,
+        film_id,
+        rank,
+        score,
+        raters,
+        tier
+    from {{ ref('film_rankings') }}
     where eligible and {{ is_publishable() }}
+),
+
+titles as (
+    select
+        cohort,
+        film_id,
+        title
+    from {{ ref('cohort_film_stats') }}
+    where {{ is_publishable() }}
 ),
 
 gaps as (
@@ -18,15 +36,22 @@ gaps as (
 
 places as (
     select
-        *,
+        cohort,
+        rankings.strategy,
+        rankings.rank,
+        rankings.tier,
         row_number() over (
             partition by cohort
             order by
-                round(cast(score as {{ exact_type() }}), 9) desc, raters desc, {{ by_bytes('title') }} asc, rank asc
+                round(cast(rankings.score as {{ exact_type() }}), 9) desc,
+                rankings.raters desc,
+                {{ by_bytes('titles.title') }} asc,
+                rankings.rank asc
         ) as expected_rank,
-        lag(tier, 1, 1) over (partition by cohort order by rank) as tier_above
+        lag(rankings.tier, 1, 1) over (partition by cohort order by rankings.rank) as tier_above
     from rankings
-    where strategy = 'almanac'
+    left join titles using (cohort, film_id)
+    where rankings.strategy = 'almanac'
 )
 
 select

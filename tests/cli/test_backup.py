@@ -8,6 +8,7 @@ import shutil
 import tempfile
 import zipfile
 from collections.abc import Iterator
+from decimal import Decimal
 from pathlib import Path
 
 import psycopg
@@ -26,9 +27,9 @@ from tests.conftest import new_database
 
 
 @pytest.fixture(scope="module")
-def source(server_url: str, circles_template: str) -> Iterator[str]:
-    """A database with three published cohorts. Nobody writes into it."""
-    with new_database(server_url, circles_template) as url:
+def source(server_url: str, published_template: str) -> Iterator[str]:
+    """A database with a published cohort. Nobody writes into it."""
+    with new_database(server_url, published_template) as url:
         yield url
 
 
@@ -49,7 +50,7 @@ def settings_of(url: str, folder: Path, **others: object) -> Settings:
     return Settings(_env_file=None, home=folder, database_url=url, backups=folder, **others)  # type: ignore[arg-type]
 
 
-def content(url: str) -> dict[str, tuple[object, ...]]:
+def content(url: str) -> dict[str, tuple[int, Decimal | None]]:
     """Of every table, view and sequence of ours: how many rows, and a hash over all of them."""
     with psycopg.connect(url) as connection:
         names = connection.execute(
@@ -100,7 +101,7 @@ def test_a_backup_read_into_an_empty_server_is_the_database_it_was_made_of(
         assert {"raw.ratings", "ops.publications", "almanac.film_rankings", "dagster.event_logs"} <= set(
             after
         )
-        assert sum(int(str(rows)) for rows, _ in after.values()) > 5_000
+        assert sum(rows for rows, _ in after.values()) > 300
         assert almanac("rank", "show", "--cohort", "friends").code == 0
         with psycopg.connect(restored) as connection:
             connection.execute("set role almanac_reader")
@@ -124,9 +125,11 @@ def test_a_backup_is_one_private_file_that_says_what_is_in_it(source: str, saved
 
 def test_no_more_backups_are_kept_than_asked_for_and_nothing_else_goes(source: str, tmp_path: Path) -> None:
     (tmp_path / "almanac-notes.zip").write_text("the operator's own")
+    (tmp_path / ".almanac-backup.partial").write_text("what a backup that was killed leaves")
     settings = settings_of(source, tmp_path, backup_keep_count=2)
     written = [write_backup(settings) for _ in range(3)]
     assert [report.removed_count for report in written] == [0, 0, 1]
+    assert not list(tmp_path.glob("*.partial"))
     assert sorted(path.name for path in tmp_path.glob("*.zip")) == [
         *sorted(report.path.name for report in written[1:]),
         "almanac-notes.zip",
@@ -176,7 +179,7 @@ def test_a_backup_of_a_later_release_is_refused(saved: Path, empty_url: str, tmp
 
 
 def test_a_restore_that_fails_half_way_leaves_the_database_as_it_was(
-    saved: Path, source: str, server_url: str, circles_template: str, tmp_path: Path
+    saved: Path, server_url: str, published_template: str, tmp_path: Path
 ) -> None:
     """The manifest promises one row more than the dump holds: the last thing that is looked at."""
     wrong = tmp_path / "wrong.zip"
@@ -185,7 +188,7 @@ def test_a_restore_that_fails_half_way_leaves_the_database_as_it_was(
         manifest["rows"]["raw.users"] += 1
         new.writestr(backup.DUMP, old.read(backup.DUMP))
         new.writestr(backup.MANIFEST, json.dumps(manifest))
-    with new_database(server_url, circles_template) as url:
+    with new_database(server_url, published_template) as url:
         before = content(url)
         with pytest.raises(WarehouseError, match=r"was not changed: .* raw\.users has not the rows"):
             restore_backup(wrong, url, settings_of(url, tmp_path), replace=True)
@@ -197,32 +200,32 @@ def test_a_restore_that_fails_half_way_leaves_the_database_as_it_was(
 
 def test_what_is_there_is_replaced_only_if_told_and_saved_before(
     almanac: Almanac,
-    published: str,
+    empty: str,
     saved: Path,
     source: str,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("ALMANAC_BACKUPS", str(tmp_path))
-    before = content(published)
+    before = content(empty)
     assert "is not empty" in almanac("restore", str(saved)).error
-    assert content(published) == before
+    assert content(empty) == before
 
-    with psycopg.connect(published):
+    with psycopg.connect(empty):
         assert "1 other sessions use" in almanac("restore", str(saved), "--replace").error
     outcome = almanac("restore", str(saved), "--replace")
     assert outcome.code == 0, outcome
-    assert content(published) == content(source)
+    assert content(empty) == content(source)
 
     kept = Path(outcome.lines[0].removeprefix("what was there is in "))
-    restore_backup(kept, published, settings_of(published, tmp_path), replace=True)
-    assert content(published) == before
+    restore_backup(kept, empty, settings_of(empty, tmp_path), replace=True)
+    assert content(empty) == before
 
 
 def test_views_of_others_are_not_dropped(
-    saved: Path, server_url: str, circles_template: str, tmp_path: Path
+    saved: Path, server_url: str, published_template: str, tmp_path: Path
 ) -> None:
-    with new_database(server_url, circles_template) as url:
+    with new_database(server_url, published_template) as url:
         with psycopg.connect(url, autocommit=True) as connection:
             connection.execute("create schema mine create view best as select * from almanac.film_rankings")
         with pytest.raises(ConfigurationError, match=r"mine\.best"):
@@ -243,14 +246,14 @@ def test_an_older_backup_does_not_bring_back_who_was_forgotten(
 ) -> None:
     with new_database(server_url, source.rpartition("/")[2]) as url:
         with psycopg.connect(url, autocommit=True) as connection:
-            assert forgetting.forget(connection, "m3").rows_by_table
+            assert forgetting.forget(connection, "cat").rows_by_table
         report = restore_backup(saved, url, settings_of(url, tmp_path), replace=True)
         assert (report.knew_forgotten, report.forgotten_again_count) == (True, 1)
         with psycopg.connect(url) as connection:
-            assert connection.execute("select count(*) from raw.users where username = 'm3'").fetchone() == (
+            assert connection.execute("select count(*) from raw.users where username = 'cat'").fetchone() == (
                 0,
             )
-            assert forgetting.forgotten(connection, ["m3"]) == {"m3"}
+            assert forgetting.forgotten(connection, ["cat"]) == {"cat"}
 
 
 # -- what stands in the way of writing ---------------------------------------------------------------

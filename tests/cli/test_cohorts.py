@@ -171,6 +171,19 @@ def test_a_label_stays_until_another_is_given(
 # -- showing them --------------------------------------------------------------------------------
 
 
+def test_how_often_a_cohort_is_read_can_be_set_and_taken_back(almanac: Almanac, empty: str) -> None:
+    def stored() -> Any:
+        with psycopg.connect(empty) as connection:
+            return connection.execute("select sync_every_hours from raw.cohorts").fetchone()
+
+    add_cohort(empty, "circle")
+    assert almanac("cohort", "set", "--every-hours", "6").lines == ["circle is read every 6 h"]
+    assert stored() == (6,)
+    assert almanac("cohort", "set", "circle", "--as-others").lines == ["circle is read every 24 h"]
+    assert stored() == (None,)
+    assert almanac("cohort", "set", "circle").error == "Give either --every-hours or --as-others."
+
+
 def test_no_cohort_is_said_in_words(almanac: Almanac, empty: str) -> None:
     outcome = almanac("cohort", "list")
     assert (outcome.code, outcome.err) == (0, "")

@@ -144,3 +144,12 @@ def test_a_token_that_is_none_fails_in_one_line(
 def test_a_home_that_is_not_there_yet_has_room(almanac: Almanac, published: str, tmp_path: Path) -> None:
     outcome = almanac("doctor")
     assert findings(outcome)["disk"][1].endswith(str(tmp_path)) or (tmp_path / "home").exists()
+
+
+def test_mail_that_is_set_up_in_part_is_found(
+    almanac: Almanac, empty: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert findings(almanac("doctor"))["alerts to"][0] == "–"
+    monkeypatch.setenv("ALMANAC_ALERT_EMAIL_TO", "operator@example.org")
+    mark, message = findings(almanac("doctor"))["alerts to"]
+    assert (mark, "ALMANAC_SMTP_HOST" in message) == ("✗", True)

@@ -29,6 +29,8 @@ from scipy.stats import (
     zscore,
 )
 
+from almanac_pipeline.quality.suites import SUITES
+from almanac_pipeline.warehouse.quality import measure, measurements
 from tests.dbt.world import NewWarehouse, Warehouse
 from tests.statistics.movielens import opinions, titles
 from tests.statistics.plain_agreement import peeled
@@ -521,3 +523,82 @@ def test_film_statistics_are_those_of_numpy(world: World, size: int) -> None:
                 [given.mean(), np.median(given), (given >= 4).mean()]
             )
         assert row["rating_stddev"] == (pytest.approx(given.std(ddof=1)) if given.size > 1 else None)
+
+
+def test_quality_measures_are_those_of_numpy_and_no_real_circle_is_odd(world: World) -> None:
+    connection, slugs = world.warehouse.connection, sorted(f"of-{size}" for size in SIZES)
+    with connection.transaction(force_rollback=True):
+        connection.execute(
+            "insert into ops.publications (cohort_id, input_version, members_count, films_count,"
+            " ratings_count) select cohort_id, 'any', 0, 0, 0 from raw.cohorts"
+        )
+        assert measure(connection, slugs) == slugs
+        measured = {each.cohort: each.now for each in measurements(connection, slugs)}
+    for size, oracle in world.oracles.items():
+        now = measured[f"of-{size}"]
+        assert now["ratings"].pop("star_counts") == star_counts(oracle)
+        for suite, expected in quality_measures(oracle).items():
+            found = {name: now[suite].get(name) for name in expected}
+            assert found == pytest.approx(expected), (size, suite)
+        ranked, rated = len(oracle.eligible("almanac")), len(oracle.stars)
+        assert (now["marts"]["ranked_films_count"], now["marts"]["rated_films_count"]) == (ranked, rated)
+        assert now["films"]["films_count"] == len(oracle.watchers)
+        odd = [
+            (size, rule.name, value)
+            for suite in SUITES.values()
+            for rule in suite.rules
+            if (value := now[suite.name].get(rule.name)) is not None
+            and (now[suite.name].get(rule.needs[0]) or 0) >= rule.needs[1]
+            and not (rule.low or -math.inf) <= value <= (rule.high or math.inf)
+        ]
+        assert odd == []
+
+
+def star_counts(oracle: Oracle) -> dict[str, int]:
+    given = [round(2 * s.stars) for s in oracle.said if s.stars is not None]
+    return {str(half): given.count(half) for half in range(1, 11)}
+
+
+def quality_measures(oracle: Oracle) -> dict[str, dict[str, Any]]:
+    given = np.array([s.stars for s in oracle.said if s.stars is not None])
+    tastes = [np.array(list(taste.values())) for taste in oracle.taste.values()]
+    numbers = np.array([taste.size for taste in tastes])
+    tops = [
+        np.unique(taste, return_counts=True)[1].max() / taste.size for taste in tastes if taste.size >= 20
+    ]
+    shown = [np.array(oracle.crowd[film]) for film in oracle.watchers if sum(oracle.crowd[film]) >= 100]
+    compared = [film for film, stars in oracle.stars.items() if len(stars) >= 3]
+    means = [fmean(oracle.stars[film]) for film in compared], [oracle.average[film] for film in compared]
+    return {
+        "ratings": {
+            "ratings_count": given.size,
+            "watched_count": len(oracle.said),
+            "mean_stars": given.mean(),
+            "half_star_share": (given % 1 == 0.5).mean(),
+            "top_star_share": max(star_counts(oracle).values()) / given.size,
+            "stars_used_count": len(set(given)),
+            "liked_share": sum(s.liked for s in oracle.said) / len(oracle.said),
+        },
+        "members": {
+            "members_count": oracle.size,
+            "prolific_members_count": len(tops),
+            "without_ratings_share": 1 - numbers.size / oracle.size,
+            "largest_member_share": numbers.max() / numbers.sum(),
+            "median_ratings_count": float(np.median(numbers)),
+            "uniform_members_share": (np.array(tops) > 0.9).mean(),
+        },
+        "histograms": {
+            "histograms_count": len(shown),
+            "crowd_mean_stars": fmean(np.average(STARS, weights=row) for row in shown),
+            "crowd_half_star_share": fmean(row[::2].sum() / row.sum() for row in shown),
+            "lopsided_histograms_share": fmean(row.max() / row.sum() > 0.75 for row in shown),
+            **(
+                {
+                    "compared_films_count": len(compared),
+                    "crowd_correlation": float(np.corrcoef(*means)[0, 1]),
+                }
+                if compared
+                else {}
+            ),
+        },
+    }

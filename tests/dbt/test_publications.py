@@ -305,6 +305,28 @@ def test_parameters_that_are_not_understood_hold_back_their_cohort_and_no_other(
     assert (row["dagster_run_id"], row["publications_count"]) == ("batch", 2)
 
 
+def test_a_cohort_is_held_back_in_later_runs_too_until_it_is_mended(corners: Warehouse) -> None:
+    cohorts = ["all_fives", "ties"]
+    corners.execute(
+        "insert into raw.film_histograms (film_id, source, count_5_0, stated_ratings) values"
+        " (%s, 'letterboxd', 9, 99)",
+        corners.film_id(5),
+    )
+    run(corners, "all_fives")
+    # Another run, in which the bad cohort is as it was and another has news.
+    corners.execute("update raw.ratings set rating = 1 where rating = 2")
+    run(corners, *cohorts)
+    with pytest.raises(HeldBackError, match=r"^all_fives: [^;]*global_histogram_total"):
+        publish(corners.connection, cohorts, run_id="second")
+    query = "select cohort, publications_count from almanac.cohort_freshness where cohort = any(%s)"
+    counts = {row["cohort"]: row["publications_count"] for row in corners.rows(query, cohorts)}
+    assert counts == {"all_fives": 1, "ties": 2}
+    corners.execute("update raw.film_histograms set count_5_0 = 99")
+    run(corners, *cohorts)
+    [mended] = publish(corners.connection, cohorts, run_id="third")
+    assert mended.cohort_id == corners.cohort_id("all_fives")
+
+
 def test_freshness_says_who_is_held_back_and_since_when_the_marts_stand(corners: Warehouse) -> None:
     corners.execute(
         "insert into raw.film_histograms (film_id, source, count_5_0, stated_ratings) values"

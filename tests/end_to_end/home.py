@@ -85,7 +85,9 @@ class Home:
         own = {name: value for name, value in os.environ.items() if not name.startswith("ALMANAC_")}
         for unwanted in ("DAGSTER_HOME", "PYTHONDONTWRITEBYTECODE"):  # the latter: see the Makefile
             own.pop(unwanted, None)
-        chosen = {"home": str(self.folder), **self.settings, **settings}
+        # How full the disk of this machine is shall raise no alert.
+        defaults = {"home": str(self.folder), "disk_alert_gigabytes": "0"}
+        chosen = {**defaults, **self.settings, **settings}
         if self.database_url is not None:
             chosen["database_url"] = self.database_url
         return subprocess.Popen(

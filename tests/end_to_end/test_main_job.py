@@ -20,7 +20,11 @@ WORLD = GeneratedWorld()
 # Read from exports, feeds or profiles of a later source, or only while something is under way or wrong.
 EMPTY_FOR_NOW = {
     "almanac.watchlist_overlap",
+    "ops.alert_messages",
     "ops.alerts",
+    "ops.changed_cohorts",
+    "ops.changed_films",
+    "ops.changed_members",
     "ops.cohort_build_requests",
     "ops.film_match_candidates",
     "ops.forgotten_members",

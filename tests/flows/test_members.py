@@ -174,6 +174,21 @@ def test_somebody_elses_following_is_refused(
         sync()
 
 
+def test_a_cohort_that_was_inserted_as_a_row_has_its_circle_found_and_its_seed_named(
+    sync: Sync, database_url: str, settings: Settings, world: World, query: Query
+) -> None:
+    with psycopg.connect(database_url) as connection:
+        connection.execute(
+            "insert into raw.cohorts (slug, label, definition)"
+            """ values ('row', 'Row', '{"kind": "following", "seed": "Seed"}')"""
+        )
+    assert sync_members(database_url, settings, world, "row").members_count == len(NAMES)
+    [row] = query(
+        "select username from raw.cohorts join raw.users on user_id = seed_user_id where slug = 'row'"
+    )
+    assert row["username"] == "seed"
+
+
 def test_a_deleted_seed_is_remembered_and_ends_no_membership(sync: Sync, world: World, query: Query) -> None:
     sync()
     del world.people["seed"]

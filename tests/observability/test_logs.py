@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import logging
 import threading
-from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -22,14 +21,12 @@ NAME = "qqxann"
 
 
 @pytest.fixture
-def logger(clean_settings: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[logging.Logger]:
-    """The project's logger as a fresh process has it, with a home of this test's own."""
+def logger(
+    fresh_logging: logging.Logger, clean_settings: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> logging.Logger:
+    """A logger of the project's, with a home of this test's own."""
     monkeypatch.setenv("ALMANAC_HOME", str(tmp_path))
-    root = logging.getLogger(logs.LOGGER)
-    monkeypatch.setattr(root, "handlers", [])
-    yield logging.getLogger(f"{logs.LOGGER}.anywhere")
-    for handler in root.handlers:
-        handler.close()
+    return fresh_logging.getChild("anywhere")
 
 
 def lines(home: Path) -> list[dict[str, Any]]:

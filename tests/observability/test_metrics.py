@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,6 +16,7 @@ from almanac_pipeline.observability import metrics
 from almanac_pipeline.observability.metrics import AlmanacCollector, exposition, registry
 from almanac_pipeline.settings import Settings
 from almanac_pipeline.warehouse.telemetry import MEASURES
+from tests.cli.conftest import Almanac, almanac  # noqa: F401
 
 MEMBER, COHORTS = "qqxann", 3
 
@@ -126,3 +128,20 @@ def test_it_is_served_over_http(busy: psycopg.Connection, settings: Settings) ->
         server.shutdown()
         server.server_close()
         thread.join()
+
+
+def test_the_command_prints_the_numbers_once_and_starts_nothing(
+    almanac: Almanac,  # noqa: F811
+    tmp_path: Path,
+) -> None:
+    outcome = almanac("metrics", "--print")
+    assert (outcome.code, outcome.err) == (0, "")
+    assert samples(outcome.out)["almanac_database_up"] == 0
+    assert not (tmp_path / "home").exists()
+
+
+def test_a_port_that_is_taken_is_one_clear_line(almanac: Almanac) -> None:  # noqa: F811
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        outcome = almanac("metrics", "--port", port)
+    assert f"127.0.0.1:{port}: Address already in use" in outcome.error

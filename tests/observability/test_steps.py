@@ -1,6 +1,8 @@
 """A run that Dagster executes leaves log lines, telemetry and a trace, and none of them names anybody."""
 
 import json
+import logging
+import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -46,6 +48,7 @@ def spans(exporter: InMemorySpanExporter) -> InMemorySpanExporter:
 def home(
     server_url: str,
     ready_template: str,
+    fresh_logging: logging.Logger,
     clean_settings: None,
     monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,
@@ -139,3 +142,20 @@ def test_traces_are_sent_only_where_the_standard_variables_say(
     traces.configure()
     [processor] = installed
     processor.shutdown()  # type: ignore[attr-defined]
+
+
+def test_an_endpoint_that_does_not_answer_holds_nobody_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    answers, asked = threading.Event(), []
+
+    class Waiting:
+        def force_flush(self) -> None:
+            asked.append(1)
+            answers.wait()
+
+    monkeypatch.setattr(traces.trace, "get_tracer_provider", Waiting)
+    monkeypatch.setattr(traces, "FLUSH_SECONDS", 0.01)
+    for _ in range(3):
+        with traces.flushed():
+            pass
+    assert len(asked) == 1
+    answers.set()

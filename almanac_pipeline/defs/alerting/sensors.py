@@ -9,7 +9,8 @@ from almanac_pipeline.warehouse.alerts import AlertKind
 FAILURES: tuple[AlertKind, ...] = ("repeated_failures",)
 CHECKS: tuple[AlertKind, ...] = ("held_back", "failed_check", "unusual_numbers")
 FRESHNESS: tuple[AlertKind, ...] = ("stale_cohort", "stale_feeds", "enrichment_backlog")
-SURROUNDINGS: tuple[AlertKind, ...] = ("rate_limited", "unusual_requests", "disk_space")
+VOLUME: tuple[AlertKind, ...] = ("unusual_requests",)
+SURROUNDINGS: tuple[AlertKind, ...] = ("rate_limited", "disk_space")
 
 
 # All of them run from the start: nobody switches an alarm on after the fire.
@@ -43,10 +44,20 @@ def freshness(context: dg.SensorEvaluationContext, almanac: Almanac) -> dg.SkipR
 @dg.sensor(
     default_status=dg.DefaultSensorStatus.RUNNING,
     minimum_interval_seconds=60,
-    description="How hosts answer and how often they are asked, how full the disk is; whether failures end.",
+    description="How hosts answer and how full the disk is; whether failures have ended.",
 )
 def surroundings(context: dg.SensorEvaluationContext, almanac: Almanac) -> dg.SkipReason:
     return _looked(almanac, SURROUNDINGS + FAILURES)
+
+
+# Reads two weeks of requests: 2.8 s for 700,000 of them on a machine six times overloaded.
+@dg.sensor(
+    default_status=dg.DefaultSensorStatus.RUNNING,
+    minimum_interval_seconds=600,
+    description="Hosts that were asked far more often than usual.",
+)
+def request_volume(context: dg.SensorEvaluationContext, almanac: Almanac) -> dg.SkipReason:
+    return _looked(almanac, VOLUME)
 
 
 @dg.sensor(
@@ -64,4 +75,4 @@ def _looked(almanac: Almanac, kinds: tuple[AlertKind, ...]) -> dg.SkipReason:
     return dg.SkipReason(f"{look(almanac.database_url, almanac.settings, kinds)} open")
 
 
-alerting = [run_failures, check_failures, freshness, surroundings, alert_messages]
+alerting = [run_failures, check_failures, freshness, request_volume, surroundings, alert_messages]

@@ -1,4 +1,7 @@
-{{ config(indexes=[{'columns': ['cohort', 'bucket']}, {'columns': ['cohort', 'distribution_label']}]) }}
+-- What films are asked for by, so that an index alone answers.
+{{ config(indexes=[
+    {'columns': ['cohort', 'film_id', 'bucket', 'distribution_label', 'watcher_percentile', 'delta']},
+]) }}
 
 with cohorts as (
     select * from {{ ref('int_publishable_cohorts') }}

@@ -27,10 +27,10 @@ create table ops.cohort_changes (
     cohort_id bigint primary key references raw.cohorts on delete cascade,
     change_number bigint not null,
     changed_at timestamptz not null,
-    asked_at timestamptz not null default now()
+    waiting_since timestamptz
 );
 create index cohort_changes_number on ops.cohort_changes (change_number);
-comment on table ops.cohort_changes is 'When an input of the cohort was last found changed. The sensor that asks for builds remembers up to which number it has asked. asked_at: when it last did, or first knew of the cohort.';
+comment on table ops.cohort_changes is 'When an input of the cohort was last found changed. The sensor that asks for builds remembers up to which number it has asked. waiting_since: since when it holds back, because a run has the cohort in hand.';
 
 create function ops.note_changes() returns trigger language plpgsql as $$
 begin
