@@ -596,3 +596,37 @@ def test_a_batch_tells_of_those_that_succeeded_and_fails_only_if_all_did(instanc
     failing["a"] = BlockedError("403")
     assert run() == {}
     assert tried == ["a"], "what concerns them all ends it at once"
+
+
+def test_a_schedule_that_somebody_switched_off_is_known_without_dagster(
+    warehouse: psycopg.Connection,
+) -> None:
+    from dagster._core.definitions.run_request import InstigatorType
+    from dagster._core.remote_origin import RegisteredCodeLocationOrigin, RemoteRepositoryOrigin
+    from dagster._core.scheduler.instigation import (
+        InstigatorState,
+        InstigatorStatus,
+        ScheduleInstigatorData,
+    )
+    from dagster._serdes import serialize_value
+
+    warehouse.execute("create schema if not exists dagster")
+    warehouse.execute(
+        "create table if not exists dagster.instigators"
+        " (selector_id text, status text, instigator_type text, instigator_body text)"
+    )
+    repository = RemoteRepositoryOrigin(RegisteredCodeLocationOrigin("almanac"), "__repository__")
+    for name, status in (("incremental", "STOPPED"), ("nightly_maintenance", "RUNNING")):
+        state = InstigatorState(
+            repository.get_instigator_origin(name),
+            InstigatorType.SCHEDULE,
+            InstigatorStatus(status),
+            ScheduleInstigatorData("0 1 * * *"),
+        )
+        warehouse.execute(
+            "insert into dagster.instigators (selector_id, status, instigator_type, instigator_body)"
+            " values (%s, %s, 'SCHEDULE', %s)",
+            [name, status, serialize_value(state)],
+        )
+    assert schedule.switched_off(warehouse, "SCHEDULE") == ["incremental"]
+    assert schedule.switched_off(warehouse, "SENSOR") == []

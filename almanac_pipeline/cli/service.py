@@ -62,8 +62,9 @@ def status() -> None:
     from almanac_pipeline.settings import get_settings
     from almanac_pipeline.warehouse.alerts import open_alerts
     from almanac_pipeline.warehouse.connection import connect_to, describe, running_database_url
-    from almanac_pipeline.warehouse.marts import cohort_overview, scheduler_lives, stopped_schedules
+    from almanac_pipeline.warehouse.marts import cohort_overview, scheduler_lives
     from almanac_pipeline.warehouse.migrate import current_revision
+    from almanac_pipeline.warehouse.schedule import switched_off
     from almanac_pipeline.warehouse.switches import fetching_enabled, requests_today
 
     settings = get_settings()
@@ -86,7 +87,7 @@ def status() -> None:
             console.print(f"alerts     {count} open: `almanac alerts` says what to do", highlight=False)
         if not fetching_enabled(connection):
             console.print("fetching   paused: nothing is asked until `almanac unpause`")
-        stopped = stopped_schedules(connection)
+        stopped = switched_off(connection, "SCHEDULE")
         has_daemon = services.get("daemon") is not None or scheduler_lives(connection)
         table = plain_table(
             "cohort",

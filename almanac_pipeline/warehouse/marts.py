@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -91,18 +90,6 @@ def cohort_overview(connection: psycopg.Connection) -> list[CohortOverview]:
     """
     with connection.cursor(row_factory=class_row(CohortOverview)) as cursor:
         return cursor.execute(query).fetchall()
-
-
-def stopped_schedules(connection: psycopg.Connection) -> frozenset[str]:
-    """The names of the schedules that somebody switched off, as Dagster keeps it."""
-    row = connection.execute("select to_regclass('dagster.instigators') is not null").fetchone()
-    if row != (True,):
-        return frozenset()
-    bodies = connection.execute(
-        "select instigator_body from dagster.instigators"
-        " where instigator_type = 'SCHEDULE' and status = 'STOPPED'"
-    )
-    return frozenset(json.loads(body)["origin"]["job_name"] for (body,) in bodies)
 
 
 def scheduler_lives(connection: psycopg.Connection) -> bool:

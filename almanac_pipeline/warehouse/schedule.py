@@ -108,7 +108,7 @@ def switched_off(connection: psycopg.Connection, kind: Literal["SCHEDULE", "SENS
     if not connection.execute("select where to_regclass('dagster.instigators') is not null").rowcount:
         return []
     rows = connection.execute(
-        "select instigator_body::jsonb -> 'origin' ->> 'instigator_name' from dagster.instigators"
+        "select instigator_body::jsonb -> 'origin' ->> 'job_name' from dagster.instigators"
         " where instigator_type = %s and status = 'STOPPED'",
         [kind],
     )
