@@ -30,7 +30,13 @@ GIGABYTE = 1024**3
 # Of what a check says; the rest stands in the Dagster UI.
 WORDS_SHOWN = 200
 
-UNDER_WAY = "select exists (select from dagster.runs where status in ('QUEUED', 'STARTING', 'STARTED'))"
+# What a run has read is published by another, asked for a minute after the first has ended.
+UNDER_WAY = """
+select exists (
+    select from dagster.runs
+    where status in ('QUEUED', 'STARTING', 'STARTED') or end_time > extract(epoch from now()) - 600
+)
+"""
 
 FAILED_RUNS = """
 select pipeline_name, count(*)
@@ -303,7 +309,7 @@ def is_far_above(count: int, earlier: Sequence[int], *, factor: float) -> bool:
 
 
 def _more_hours(connection: psycopg.Connection) -> float:
-    """How much later something is stale while runs are under way that may be about to read it."""
+    """How much later something is stale while runs are under way, or a moment ago were, that may end that."""
     if _exists(connection, "dagster.runs"):
         row = connection.execute(UNDER_WAY).fetchone()
         if row is not None and row[0]:

@@ -76,6 +76,8 @@ COMPARED = {
 SURROGATES = (
     *("xmin", "film_id", "user_id", "person_id", "computed_at"),
     *("most_agreed_user_id", "least_agreed_user_id"),
+    # Of a film that TMDB does not know it is the stand-in's, port included.
+    "poster_url",
 )
 
 

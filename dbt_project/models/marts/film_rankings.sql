@@ -22,7 +22,9 @@ select
     scores.tier,
     used_parameters.params,
     used_parameters.computed_at,
-    coalesce(film_stats.is_shareable, false) as is_shareable
+    -- Scores change a moment before the statistics of the same publication do.
+    coalesce(film_stats.is_shareable, false)
+    and (scores.raters = 0 or scores.raters >= {{ var('shareable_min_members') }}) as is_shareable
 from {{ ref('stg_raw__cohorts') }} as cohorts
 inner join {{ ref('stg_circle__scores') }} as scores on cohorts.cohort_id = scores.cohort_id
 inner join {{ ref('stg_circle__parameters') }} as used_parameters
