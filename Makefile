@@ -52,6 +52,7 @@ bench: install ## Measure the hot paths; JSON on standard output
 
 soak: install ## What takes longer than tests may: three weeks of 20 cohorts with faults, 100 killed syncs, 200,000 damaged pages (ARGS of the weeks: --days 3 --cohorts 3 --seed 2 --json)
 	@TEST_KILL_EXAMPLES=100 $(BIN)/pytest -q --timeout 0 -o faulthandler_timeout=0 tests/flows/test_killed_anywhere.py
+	@$(BIN)/pytest -q -m soak
 	@$(BIN)/python -m tests.sources.fuzz_parsers --mutants 200000
 	@$(BIN)/python -m bench.soak $(ARGS)
 

@@ -485,12 +485,6 @@ def test_a_failing_model_is_named_and_its_requests_are_emptied(two: Warehouse) -
     assert two.scalar("select count(*) from ops.cohort_build_requests") == 0
 
 
-def test_dbts_unit_tests_pass(warehouse: Warehouse) -> None:
-    nodes = dbt.run_unit_tests(warehouse.url, settings=warehouse.settings)
-    assert len(nodes) >= 10
-    assert {node.status for node in nodes} == {"pass"}
-
-
 def test_the_reader_sees_the_marts_and_nothing_else(two: Warehouse) -> None:
     two.execute("set role almanac_reader")
     assert counts(two, "left") == [3, 30, 29, 3]

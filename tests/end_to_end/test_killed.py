@@ -25,6 +25,9 @@ from tests.end_to_end.home import (
     without,
 )
 
+# Seven builds; tests/flows/test_killed_anywhere.py holds the same of one sync in every test run.
+pytestmark = pytest.mark.soak
+
 WORLD = GeneratedWorld(seed=5, members=10, films=240, ratings=190)
 # Slow enough that a moment can be met, quick enough for a test.
 LATENCY_MS = 100
