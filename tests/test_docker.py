@@ -39,6 +39,7 @@ OPERATORS = {
     str(DOCKER / "secrets/grafana_password"),
 }
 
+# What is tested here runs in Linux containers only; hadolint's and Caddy's wheels are for Linux, too.
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the programs are installed on Linux only")
 
 

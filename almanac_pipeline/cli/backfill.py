@@ -9,14 +9,14 @@ import typer
 from almanac_pipeline.cli.common import (
     choose_cohorts,
     console,
-    database,
+    planning,
     print_error,
     run_chain,
 )
 from almanac_pipeline.errors import AlmanacError, ConfigurationError
 
 if TYPE_CHECKING:
-    from almanac_pipeline.flows.backfill import Bounds, CohortPlan
+    from almanac_pipeline.flows.backfill import CohortPlan
     from almanac_pipeline.settings import Settings
 
 FULL = {"almanac/mode": "full", "almanac/force": "true"}
@@ -81,31 +81,15 @@ def bootstrap_full_cohort(
 
 def _show_plan(slugs: list[str], full: bool) -> None:
     from almanac_pipeline.flows.backfill import plan_backfill
-    from almanac_pipeline.http.client import PoliteClient
     from almanac_pipeline.settings import get_settings
-    from almanac_pipeline.sources.feed import FeedSource
-    from almanac_pipeline.sources.pages.source import PagesSource
-    from almanac_pipeline.warehouse.connection import prepared_database_url
 
     settings = get_settings()
-    url = settings.letterboxd_url
-    with (
-        PoliteClient.open(settings, prepared_database_url(settings), run_id="plan") as client,
-        database() as connection,
-    ):
-        source, feeds = PagesSource(client, url), FeedSource(client, url)
-        plans = plan_backfill(connection, settings, source, feeds, slugs, full=full)
-        has_asked = client.counts.requests > 0
-    _print_plans(plans, settings)
-    console.print(
-        "robots.txt was asked for, of which no fresh copy was stored; nothing else was fetched"
-        if has_asked
-        else "nothing was fetched"
-    )
+    with planning() as (connection, source, feeds):
+        _print_plans(plan_backfill(connection, settings, source, feeds, slugs, full=full), settings)
 
 
 def _print_plans(plans: list[CohortPlan], settings: Settings) -> None:
-    from almanac_pipeline.cli.tables import plain_table
+    from almanac_pipeline.cli.tables import duration, plain_table, words
     from almanac_pipeline.flows.backfill import seconds_of
     from almanac_pipeline.flows.routes import add_requests
     from almanac_pipeline.http.hosts import page_policy
@@ -145,18 +129,3 @@ def _print_plans(plans: list[CohortPlan], settings: Settings) -> None:
             "`almanac doctor` says what is off.",
             soft_wrap=True,
         )
-
-
-def words(requests: Bounds) -> str:
-    """So many requests, or so many to so many, or more."""
-    least, most = requests
-    if most is None:
-        return f"{least:,} or more"
-    return f"{least:,}" if least == most else f"{least:,} to {most:,}"
-
-
-def duration(seconds: float) -> str:
-    """In the largest unit that says something: 45 s, 12 min, 3.5 h."""
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:,.0f} min" if seconds < 5400 else f"{seconds / 3600:,.1f} h"

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     import psycopg
 
     from almanac_pipeline.launch import RunOutcome
+    from almanac_pipeline.sources.feed import FeedSource
+    from almanac_pipeline.sources.pages.source import PagesSource
 
 # Output that goes to a file or a pipe has no width of its own; rich would take 80 columns.
 console = Console(width=None if sys.stdout.isatty() else 110)
@@ -215,6 +217,30 @@ def _keeping_alerts() -> Iterator[None]:
         # What is wrong with the database the run itself has said.
         with suppress(AlmanacError), database_failures():
             look(prepared_database_url(), get_settings())
+
+
+@contextmanager
+def planning() -> Iterator[tuple[psycopg.Connection, PagesSource, FeedSource]]:
+    """What a plan looks at: the database, and sources for what they permit. Says what was fetched for it."""
+    from almanac_pipeline.http.client import PoliteClient
+    from almanac_pipeline.settings import get_settings
+    from almanac_pipeline.sources.feed import FeedSource
+    from almanac_pipeline.sources.pages.source import PagesSource
+    from almanac_pipeline.warehouse.connection import prepared_database_url
+
+    settings = get_settings()
+    url = settings.letterboxd_url
+    with (
+        PoliteClient.open(settings, prepared_database_url(settings), run_id="plan") as client,
+        database() as connection,
+    ):
+        yield connection, PagesSource(client, url), FeedSource(client, url)
+        has_asked = client.counts.requests > 0
+    console.print(
+        "robots.txt was asked for, of which no fresh copy was stored; nothing else was fetched"
+        if has_asked
+        else "nothing was fetched"
+    )
 
 
 @contextmanager

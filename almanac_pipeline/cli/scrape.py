@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from almanac_pipeline.cli.backfill import duration, words
-from almanac_pipeline.cli.common import CohortOption, choose_cohort, console, database, run
+from almanac_pipeline.cli.common import CohortOption, choose_cohort, console, planning, run
 from almanac_pipeline.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -46,33 +45,17 @@ def scrape(
 
 def _show_plan(slug: str, full: bool) -> None:
     from almanac_pipeline.flows.opinions import plan_sync
-    from almanac_pipeline.http.client import PoliteClient
     from almanac_pipeline.settings import get_settings
-    from almanac_pipeline.sources.feed import FeedSource
-    from almanac_pipeline.sources.pages.source import PagesSource
     from almanac_pipeline.warehouse import switches
-    from almanac_pipeline.warehouse.connection import prepared_database_url
 
     settings = get_settings()
-    url = settings.letterboxd_url
-    with (
-        PoliteClient.open(settings, prepared_database_url(settings), run_id="plan") as client,
-        database() as connection,
-    ):
-        source, feeds = PagesSource(client, url), FeedSource(client, url)
+    with planning() as (connection, source, feeds):
         plan = plan_sync(connection, settings, source, feeds, slug, full=full)
-        spent = switches.requests_today(connection)
-        has_asked = client.counts.requests > 0
-    _print_plan(plan, settings, spent)
-    console.print(
-        "robots.txt was asked for, of which no fresh copy was stored; nothing else was fetched"
-        if has_asked
-        else "nothing was fetched"
-    )
+        _print_plan(plan, settings, switches.requests_today(connection))
 
 
 def _print_plan(plan: SyncPlan, settings: Settings, spent: Mapping[str, int]) -> None:
-    from almanac_pipeline.cli.tables import plain_table
+    from almanac_pipeline.cli.tables import duration, plain_table, words
     from almanac_pipeline.flows.routes import add_requests
     from almanac_pipeline.http.hosts import budget_words, host_of, page_policy
     from almanac_pipeline.sources.policy import describe_page_fetching, permits_feeds, permits_pages

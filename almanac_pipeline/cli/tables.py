@@ -1,4 +1,4 @@
-"""Tables that more than one command prints."""
+"""Tables, and words for numbers, that more than one command prints."""
 
 from __future__ import annotations
 
@@ -67,3 +67,18 @@ def ranking_table(films: Sequence[RankedFilm], *, strategy: str = "almanac", tie
 def two_decimals(value: float | None) -> str:
     """The value, or nothing where there is none."""
     return "" if value is None else f"{value:.2f}"
+
+
+def words(requests: tuple[int, int | None]) -> str:
+    """So many requests, or so many to so many, or more."""
+    least, most = requests
+    if most is None:
+        return f"{least:,} or more"
+    return f"{least:,}" if least == most else f"{least:,} to {most:,}"
+
+
+def duration(seconds: float) -> str:
+    """In the largest unit that says something: 45 s, 12 min, 3.5 h."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:,.0f} min" if seconds < 5400 else f"{seconds / 3600:,.1f} h"

@@ -265,6 +265,7 @@ def test_a_database_without_tables_is_not_saved(empty_url: str, tmp_path: Path) 
     assert list(tmp_path.glob("*.zip")) == []
 
 
+# Another way to a full disk would need a file system of our own, and root.
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="only Linux has a device that is always full")
 def test_a_full_disk_costs_no_older_backup(
     source: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
