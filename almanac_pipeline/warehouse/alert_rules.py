@@ -122,7 +122,8 @@ group by slug, cohort_id order by slug
 FAILED_CHECKS = """
 select
     array_to_string(array(select jsonb_array_elements_text(asset_key::jsonb)), '/'), check_name, partition,
-    evaluation_event::jsonb #>> '{dagster_event,event_specific_data,description}'
+    evaluation_event::jsonb #>> '{dagster_event,event_specific_data,description}',
+    evaluation_event_timestamp at time zone 'UTC'
 from (
     select distinct on (asset_key, check_name, partition) *
     from dagster.asset_check_executions
@@ -266,9 +267,10 @@ def unusual_numbers(connection: psycopg.Connection, settings: Settings, access: 
 def _checks(connection: psycopg.Connection, *, quality: bool) -> Iterator[Finding]:
     if not _exists(connection, "dagster.asset_check_executions"):
         return
-    for asset, check, partition, words in connection.execute(FAILED_CHECKS, {"quality": quality}):
+    for asset, check, partition, words, at in connection.execute(FAILED_CHECKS, {"quality": quality}):
         subject = f"{asset} {check} {partition or ''}".rstrip()
-        yield Finding(subject, (words or "it failed when it was last executed")[:WORDS_SHOWN])
+        message = (words or "it failed when it was last executed")[:WORDS_SHOWN]
+        yield Finding(subject, message, known_since=at)
 
 
 Rule = Callable[[psycopg.Connection, Settings, Access], Iterable[Finding]]

@@ -214,6 +214,8 @@ class Finding:
     subject: str
     message: str
     cohort_id: int | None = None
+    known_since: datetime | None = None
+    """When it was last looked into. What somebody resolved after that stays resolved until the next time."""
 
 
 def keep_alerts(connection: psycopg.Connection, kind: AlertKind, findings: Iterable[Finding]) -> None:
@@ -238,6 +240,10 @@ def keep_alerts(connection: psycopg.Connection, kind: AlertKind, findings: Itera
         select %(kind)s, %(subject)s, %(message)s, %(cohort)s
         -- Left to the conflict alone, each look would use up a number that people type.
         where not exists (select from again)
+            and not exists (
+                select from ops.alerts
+                where kind = %(kind)s and subject = %(subject)s and resolved_at > %(known_since)s::timestamptz
+            )
         on conflict (kind, subject) where resolved_at is null do nothing
         """,
         [
@@ -246,6 +252,7 @@ def keep_alerts(connection: psycopg.Connection, kind: AlertKind, findings: Itera
                 "subject": finding.subject,
                 "message": finding.message,
                 "cohort": finding.cohort_id,
+                "known_since": finding.known_since,
             }
             for finding in found
         ],

@@ -211,9 +211,11 @@ def execute_check(
     connection.execute(
         """
         insert into dagster.asset_check_executions
-            (asset_key, check_name, partition, run_id, execution_status, evaluation_event)
+            (asset_key, check_name, partition, run_id, execution_status, evaluation_event,
+             evaluation_event_timestamp)
         values (%s, 'drift', 'friends', gen_random_uuid()::text, %s,
-            jsonb_build_object('severity', jsonb_build_object('__enum__', 'AssetCheckSeverity.' || %s::text)))
+            jsonb_build_object('severity', jsonb_build_object('__enum__', 'AssetCheckSeverity.' || %s::text)),
+            now() at time zone 'UTC')
         """,
         [f'["{asset.partition(".")[0]}", "{asset.partition(".")[2]}"]', status, severity],
     )
@@ -281,6 +283,29 @@ def test_an_alert_is_told_once_and_once_more_when_it_is_over(
     assert text.splitlines()[1].startswith("• resolved: ")
     assert almanac("alerts", "send").lines == ["nothing new to tell"]
     assert webhook.texts() == []
+
+
+@pytest.mark.parametrize(
+    ("kind", "severity", "asset"),
+    [("failed_check", "ERROR", "raw.ratings"), ("unusual_numbers", "WARN", "ops.quality_measurements")],
+)
+def test_what_somebody_resolved_stays_resolved_until_the_check_is_executed_again(
+    kind: AlertKind,
+    severity: str,
+    asset: str,
+    almanac: Almanac,
+    webhook: Slack,
+    connection: psycopg.Connection,
+) -> None:
+    execute_check(connection, "FAILED", severity, asset)
+    almanac("alerts", "send")
+    [row] = connection.execute("select alert_id from ops.alerts where kind = %s", [kind]).fetchall()
+    assert almanac("alerts", "resolve", str(row[0])).code == 0
+    assert almanac("alerts", "send").lines == ["webhook: told 1 alerts"]
+    assert almanac("alerts", "send").lines == ["nothing new to tell"]
+    execute_check(connection, "FAILED", severity, asset)
+    assert almanac("alerts", "send").lines == ["webhook: told 1 alerts"]
+    assert "1 open" in webhook.texts()[-1]
 
 
 def test_a_disk_that_fills_up_and_a_database_beyond_its_limit_are_told(
