@@ -10,7 +10,7 @@ import psycopg
 import pytest
 
 from almanac_pipeline.settings import get_settings
-from tests.conftest import drop_database, with_database
+from tests.conftest import new_database
 
 if TYPE_CHECKING:
     from dagster import DagsterInstance, RunRequest
@@ -24,13 +24,10 @@ def circle_url(server_url: str, ready_template: str) -> Iterator[str]:
     """A database with one cohort that was never published."""
     from almanac_pipeline.warehouse.cohorts import create_cohort
 
-    with psycopg.connect(server_url, autocommit=True) as connection:
-        connection.execute(f"create database test_chain template {ready_template}")
-    url = with_database(server_url, "test_chain")
-    with psycopg.connect(url) as connection:
-        create_cohort(connection, "circle", "Circle", {"kind": "usernames", "usernames": ["ann"]})
-    yield url
-    drop_database(server_url, "test_chain")
+    with new_database(server_url, ready_template) as url:
+        with psycopg.connect(url) as connection:
+            create_cohort(connection, "circle", "Circle", {"kind": "usernames", "usernames": ["ann"]})
+        yield url
 
 
 @pytest.fixture

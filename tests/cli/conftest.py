@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -15,7 +14,7 @@ import pytest
 from almanac_pipeline.cli import main
 from almanac_pipeline.settings import Settings, get_settings
 from almanac_pipeline.warehouse import publications
-from tests.conftest import drop_database, new_database, with_database
+from tests.conftest import database_name, new_database
 from tests.dbt.world import Warehouse
 
 
@@ -92,11 +91,10 @@ def published_template(
 ) -> Iterator[str]:
     """The name of a database with the cohort `friends` (ann, bob, cat; four films) published."""
     settings = Settings(_env_file=None, home=tmp_path_factory.mktemp("home"))  # type: ignore[call-arg]
-    name = f"template_{uuid.uuid4().hex[:12]}"
-    with psycopg.connect(server_url, autocommit=True) as connection:
-        connection.execute(f"create database {name} template {ready_template}")
-    url = with_database(server_url, name)
-    with psycopg.connect(url, autocommit=True) as connection:
+    with (
+        new_database(server_url, ready_template) as url,
+        psycopg.connect(url, autocommit=True) as connection,
+    ):
         warehouse = Warehouse(url, connection, settings)
         members = [warehouse.member(username) for username in ("ann", "bob", "cat")]
         titles = ["Night and Day", "The [Long] Way Home, Part Two: A Title Without End", "Dusk", "Noon"]
@@ -112,8 +110,8 @@ def published_template(
         warehouse.execute("update raw.cohorts set label = 'My [best] friends'")
         warehouse.build("friends")
         publications.record_publication(connection, cohort_id)
-    yield name
-    drop_database(server_url, name)
+        connection.close()  # nobody may look at a database while it is copied
+        yield database_name(url)
 
 
 @pytest.fixture
@@ -137,11 +135,10 @@ def circles_template(
     do not, and m15 gives everything 3 stars.
     """
     settings = Settings(_env_file=None, home=tmp_path_factory.mktemp("home"))  # type: ignore[call-arg]
-    template = f"template_{uuid.uuid4().hex[:12]}"
-    with psycopg.connect(server_url, autocommit=True) as connection:
-        connection.execute(f"create database {template} template {published_template}")
-    url = with_database(server_url, template)
-    with psycopg.connect(url, autocommit=True) as connection:
+    with (
+        new_database(server_url, published_template) as url,
+        psycopg.connect(url, autocommit=True) as connection,
+    ):
         warehouse = Warehouse(url, connection, settings)
         genres = {
             name: warehouse.scalar("insert into raw.genres (name) values (%s) returning genre_id", name)
@@ -182,8 +179,8 @@ def circles_template(
         warehouse.build("readers", "critics")
         for cohort_id in cohorts:
             publications.record_publication(connection, cohort_id)
-    yield template
-    drop_database(server_url, template)
+        connection.close()  # nobody may look at a database while it is copied
+        yield database_name(url)
 
 
 @pytest.fixture
@@ -191,10 +188,6 @@ def circles(
     server_url: str, circles_template: str, almanac: Almanac, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[str]:
     """A database like `circles_template`, which the command uses."""
-    name = f"test_{uuid.uuid4().hex[:12]}"
-    with psycopg.connect(server_url, autocommit=True) as connection:
-        connection.execute(f"create database {name} template {circles_template}")
-    url = with_database(server_url, name)
-    monkeypatch.setenv("ALMANAC_DATABASE_URL", url)
-    yield url
-    drop_database(server_url, name)
+    with new_database(server_url, circles_template) as url:
+        monkeypatch.setenv("ALMANAC_DATABASE_URL", url)
+        yield url

@@ -23,7 +23,7 @@ from almanac_pipeline.warehouse.backup import SCHEMAS, read_manifest, restore_ba
 from almanac_pipeline.warehouse.embedded import EmbeddedServer
 from almanac_pipeline.warehouse.migrate import head_revision
 from tests.cli.conftest import Almanac
-from tests.conftest import new_database
+from tests.conftest import database_name, new_database
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +42,7 @@ def saved(source: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def empty_url(server_url: str) -> Iterator[str]:
     """A database without a table."""
-    with new_database(server_url, "template0") as url:
+    with new_database(server_url) as url:
         yield url
 
 
@@ -244,7 +244,7 @@ def test_a_schema_of_somebody_elses_is_not_replaced(saved: Path, empty_url: str,
 def test_an_older_backup_does_not_bring_back_who_was_forgotten(
     saved: Path, source: str, server_url: str, tmp_path: Path
 ) -> None:
-    with new_database(server_url, source.rpartition("/")[2]) as url:
+    with new_database(server_url, database_name(source)) as url:
         with psycopg.connect(url, autocommit=True) as connection:
             assert forgetting.forget(connection, "cat").rows_by_table
         report = restore_backup(saved, url, settings_of(url, tmp_path), replace=True)

@@ -9,7 +9,6 @@ import subprocess
 import sys
 import tempfile
 import time
-import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -23,7 +22,7 @@ from almanac_pipeline.settings import Settings, get_settings
 from almanac_pipeline.warehouse.embedded import EmbeddedServer
 from almanac_pipeline.warehouse.migrate import head_revision
 from tests.cli.conftest import Almanac
-from tests.conftest import drop_database, with_database
+from tests.conftest import new_database
 
 PROGRAM = Path(sys.executable).with_name("almanac")
 NOT_RUNNING = "database   not running: `almanac up` or any command that needs it starts it"
@@ -32,13 +31,9 @@ NOT_RUNNING = "database   not running: `almanac up` or any command that needs it
 @pytest.fixture
 def unmigrated(server_url: str, almanac: Almanac, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """A database with nothing in it, which the command uses."""
-    name = f"test_{uuid.uuid4().hex[:12]}"
-    with psycopg.connect(server_url, autocommit=True) as connection:
-        connection.execute(f"create database {name}")
-    url = with_database(server_url, name)
-    monkeypatch.setenv("ALMANAC_DATABASE_URL", url)
-    yield url
-    drop_database(server_url, name)
+    with new_database(server_url) as url:
+        monkeypatch.setenv("ALMANAC_DATABASE_URL", url)
+        yield url
 
 
 @pytest.fixture

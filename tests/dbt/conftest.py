@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -10,7 +9,7 @@ import psycopg
 import pytest
 
 from almanac_pipeline.settings import Settings
-from tests.conftest import drop_database, with_database
+from tests.conftest import new_database
 from tests.dbt.world import NewWarehouse, Warehouse
 
 
@@ -25,13 +24,11 @@ def new_warehouse(server_url: str, ready_template: str, settings: Settings) -> N
 
     @contextmanager
     def make(template: str = ready_template) -> Iterator[Warehouse]:
-        name = f"test_{uuid.uuid4().hex[:12]}"
-        with psycopg.connect(server_url, autocommit=True) as connection:
-            connection.execute(f"create database {name} template {template}")
-        url = with_database(server_url, name)
-        with psycopg.connect(url, autocommit=True) as connection:
+        with (
+            new_database(server_url, template) as url,
+            psycopg.connect(url, autocommit=True) as connection,
+        ):
             yield Warehouse(url, connection, settings)
-        drop_database(server_url, name)
 
     return make
 

@@ -15,6 +15,7 @@ from almanac_pipeline.flows.circle import CircleReport
 from almanac_pipeline.flows.publication import changed_cohorts, compute_waiting, mark_marts, marts_to_build
 from almanac_pipeline.settings import Settings
 from almanac_pipeline.warehouse import dbt, publications
+from tests.conftest import database_name
 
 
 @dataclass
@@ -27,7 +28,7 @@ class Warehouse:
 
     @property
     def name(self) -> str:
-        return self.url.rpartition("/")[2]
+        return database_name(self.url)
 
     # -- raw ---------------------------------------------------------------------------------
 

@@ -5,15 +5,14 @@ from __future__ import annotations
 import fcntl
 import os
 import pickle
-import uuid
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-import psycopg
 import pytest
 
-from tests.conftest import drop_database, with_database
+from tests.conftest import new_database
 
 Once = Callable[[Callable[[], Any]], Any]
 
@@ -48,14 +47,5 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(scope="session")
 def ready_database(server_url: str, ready_template: str) -> Iterator[Callable[[], str]]:
     """Creates databases with all tables and no row. The main job begins with no database at all."""
-    names: list[str] = []
-
-    def create() -> str:
-        names.append(f"end_to_end_{uuid.uuid4().hex[:12]}")
-        with psycopg.connect(server_url, autocommit=True) as connection:
-            connection.execute(f"create database {names[-1]} template {ready_template}")
-        return with_database(server_url, names[-1])
-
-    yield create
-    for name in names:
-        drop_database(server_url, name)
+    with ExitStack() as databases:
+        yield lambda: databases.enter_context(new_database(server_url, ready_template))

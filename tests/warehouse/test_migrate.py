@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import uuid
 from collections.abc import Iterator
 
 import psycopg
@@ -11,7 +10,7 @@ import pytest
 from psycopg import errors
 
 from almanac_pipeline.warehouse.migrate import current_revision, head_revision, migrate
-from tests.conftest import drop_database, with_database
+from tests.conftest import new_database
 
 TABLES = {
     "raw": "users films film_aliases people film_people genres film_genres countries film_countries ratings"
@@ -25,11 +24,8 @@ TABLES = {
 @pytest.fixture
 def empty_url(server_url: str) -> Iterator[str]:
     """A database that was never migrated."""
-    name = f"empty_{uuid.uuid4().hex[:12]}"
-    with psycopg.connect(server_url, autocommit=True) as connection:
-        connection.execute(f"create database {name}")
-    yield with_database(server_url, name)
-    drop_database(server_url, name)
+    with new_database(server_url) as url:
+        yield url
 
 
 def test_every_table_of_the_plan_is_there(connection: psycopg.Connection) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import random
 import threading
-import uuid
 from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
@@ -18,7 +17,7 @@ from almanac_pipeline.sources.records import FilmItem
 from almanac_pipeline.warehouse import opinions, staging
 from almanac_pipeline.warehouse.films import FilmKey, resolve_films
 from almanac_pipeline.warehouse.opinions import Changes, Opinion, Part, SourceName, merge_opinions
-from tests.conftest import drop_database, with_database
+from tests.conftest import new_database
 
 DAY = timedelta(days=1)
 LONG_AGO = datetime(2020, 2, 2, tzinfo=UTC)
@@ -120,11 +119,8 @@ class Member:
 
 @pytest.fixture(scope="module")
 def module_url(server_url: str, template_database: str) -> Iterator[str]:
-    name = f"test_{uuid.uuid4().hex[:12]}"
-    with psycopg.connect(server_url, autocommit=True) as connection:
-        connection.execute(f"create database {name} template {template_database}")
-    yield with_database(server_url, name)
-    drop_database(server_url, name)
+    with new_database(server_url, template_database) as url:
+        yield url
 
 
 @pytest.fixture

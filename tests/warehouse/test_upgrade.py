@@ -81,7 +81,7 @@ Content = dict[str, tuple[list[str], list[tuple[object, ...]]]]
 @pytest.fixture
 def url(server_url: str) -> Iterator[str]:
     """A database without a table."""
-    with new_database(server_url, "template0") as empty:
+    with new_database(server_url) as empty:
         yield empty
 
 
@@ -138,7 +138,7 @@ def test_a_backup_of_the_first_release_is_restored_and_upgraded(
         connection.execute(ROWS)
         before = content(connection)
     saved = write_backup(settings).path
-    with new_database(server_url, "template0") as empty:
+    with new_database(server_url) as empty:
         assert restore_backup(saved, empty, settings).revision == current_revision(empty) == head_revision()
         with psycopg.connect(empty) as connection:
             assert content(connection, before) == before
