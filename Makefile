@@ -50,8 +50,9 @@ test: install ## Lint, types, dbt and pytest with a real PostgreSQL: what decide
 bench: install ## Measure the hot paths; JSON on standard output
 	@$(BIN)/python -m bench $(ARGS)
 
-soak: install ## What takes longer than tests may: three weeks of 20 cohorts with faults, 100 killed syncs, 200,000 damaged pages (ARGS of the weeks: --days 3 --cohorts 3 --seed 2 --json)
+soak: install ## What takes longer than tests may: three weeks of 20 cohorts with faults, 100 killed syncs, 50 random lives, 200,000 damaged pages (ARGS of the weeks: --days 3 --cohorts 3 --seed 2 --json)
 	@TEST_KILL_EXAMPLES=100 $(BIN)/pytest -q --timeout 0 -o faulthandler_timeout=0 tests/flows/test_killed_anywhere.py
+	@TEST_WORLDS=50 $(BIN)/pytest -q tests/flows/test_random_worlds.py
 	@$(BIN)/pytest -q -m soak
 	@$(BIN)/python -m tests.sources.fuzz_parsers --mutants 200000
 	@$(BIN)/python -m bench.soak $(ARGS)

@@ -254,6 +254,7 @@ def heavy(once: Once, ready_database: Callable[[], str], shared_dir: Path) -> Ci
     return made
 
 
+@pytest.mark.soak
 def test_the_heaviest_raters_are_read_to_the_last_page(heavy: Circle, shared_dir: Path) -> None:
     ratings = oracle.read_ratings(shared_dir / MOVIELENS, HEAVY_MEMBERS)
     assert heavy.ratings == ratings
@@ -262,6 +263,7 @@ def test_the_heaviest_raters_are_read_to_the_last_page(heavy: Circle, shared_dir
     }
 
 
+@pytest.mark.soak
 def test_marts_without_film_pages_are_ranked_by_the_book(heavy: Circle, shared_dir: Path) -> None:
     require_ranked_by_the_book(heavy, expected(shared_dir, heavy.ratings, heavy, "almanac"), "almanac")
     # Somebody who gives everything five stars has no say in the order, and breaks nothing.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 
 import pytest
@@ -12,6 +13,7 @@ from almanac_pipeline.settings import Settings
 from tests.flows.conftest import Query
 from tests.flows.world import World, film
 
+WORLDS = int(os.environ.get("TEST_WORLDS", "2"))
 STORED = """
     select username, slug, rating::float8 as rating, liked, favorite
     from raw.ratings join raw.users using (user_id) join raw.films using (film_id) where removed_at is null
@@ -59,7 +61,7 @@ def live(world: World, chance: random.Random) -> None:
             person.favorites = person.favorites or [item, film(70)]
 
 
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", range(WORLDS))
 def test_what_is_stored_is_what_is_shown(
     database_url: str, world: World, cohort: str, query: Query, seed: int
 ) -> None:
