@@ -60,6 +60,16 @@ _PRIVATE = re.compile(
 _WHOLE_PAGE = re.compile(rb"<!doctype\s+html|<html[\s>]|<head[\s>]|<body[\s>]", re.IGNORECASE)
 _END = re.compile(rb"</html", re.IGNORECASE)
 _BLOCK_TAG = re.compile(rb"<(/?)(?:div|section|table|ul)\b", re.IGNORECASE)
+# Since 2023 two fifths of a page's bytes are the site's own: scripts and styles between title and head's end,
+# menus and forms in its header, and what stands in its footer and behind.
+_TITLE_END, _HEAD_END = b"</title>", b"</head>"
+_HEADER, _HEADER_END = b'<header class="site-header', b"</header>"
+_FOOTER = b'<footer id="page-footer"'
+_META, _FILM = b"<meta", b"data-item-slug"  # what we read
+_HEAD_ATTRIBUTE, _TOP_TAG, _END_TAG = "left-out", "left-out-header", "left-out-footer"
+_HEAD_MARK = f"<link {_HEAD_ATTRIBUTE}>".encode()  # an element of another name would end the head
+_TOP_MARK, _END_MARK = f"<{_TOP_TAG}></{_TOP_TAG}>".encode(), f"<{_END_TAG}>".encode()
+_ADDRESS = 'meta[property="og:url"]'
 _SAVED_FROM = re.compile(rb"<!--[^>]{0,200}?(https?://(?:www\.)?letterboxd\.com/[^\s<>\"']*)", re.IGNORECASE)
 
 # First path segments that are sections of the site, so never a member.
@@ -165,8 +175,8 @@ def open_document(body: bytes, expected: tuple[PageKind, ...] = ()) -> Document:
         WrongPageError: no page of a known kind, or none of the expected ones.
     """
     require_text(body)
-    # Reads UTF-8, and U+FFFD for what is none. Events serve scripts, of which there are none here.
-    tree = LexborHTMLParser(body.removeprefix(b"\xef\xbb\xbf"), options=LexborDocumentOptions.WO_EVENTS)
+    # Films name their ratings behind the footer.
+    tree = _tree(body) if not expected or "film" in expected else _content_tree(body)
     canonical_url = _canonical_url(tree)
     _refuse_other_answers(tree, body, canonical_url)
     if is_truncated(body):
@@ -180,6 +190,51 @@ def open_document(body: bytes, expected: tuple[PageKind, ...] = ()) -> Document:
     if expected and kind not in expected:
         raise WrongPageError(f"a page of kind {kind} came where {' or '.join(expected)} was expected")
     return Document(tree, kind, _owner(tree, kind), canonical_url)
+
+
+def _content_tree(body: bytes) -> LexborHTMLParser:
+    """The tree of a page without its scripts and styles, the site's header, its footer and what follows that.
+
+    A mark stands in place of each. Where the parser makes the first the last child of the head, and the
+    others children of the body, nothing was open there, be it an element, a comment, a script or a quote. So
+    what follows the footer could only add elements behind it; and what is left out before could have hidden
+    something by leaving something open, but adds nothing. Otherwise, or if it may hold what we read, all is
+    parsed.
+    """
+    links, top = body.find(_TITLE_END), body.find(_HEADER)
+    head_end = body.find(_HEAD_END, links, top)
+    main, end = body.find(_HEADER_END, top), body.rfind(_FOOTER)
+    if (
+        0 <= links < head_end < top < main <= end
+        and body.find(_META, links, head_end) < 0
+        and body.find(_FILM, links, main) < 0
+        and body.find(_FILM, end) < 0
+    ):
+        kept = (
+            body[:links],
+            _TITLE_END,
+            _HEAD_MARK,
+            body[head_end:top],
+            _TOP_MARK,
+            body[main:end],
+            _END_MARK,
+        )
+        tree = _tree(b"".join(kept))
+        if tree.head is not None and tree.body is not None:
+            first, top_mark, last = tree.head.last_child, tree.css_first(_TOP_TAG), tree.body.last_child
+            if (
+                (first is not None and first.attributes == {_HEAD_ATTRIBUTE: None})
+                and (top_mark is not None and top_mark.parent is not None and top_mark.parent.tag == "body")
+                and (last is not None and last.tag == _END_TAG)
+                and tree.css_first(_ADDRESS) is not None
+            ):
+                return tree
+    return _tree(body)
+
+
+def _tree(body: bytes) -> LexborHTMLParser:
+    # Reads UTF-8, and U+FFFD for what is none. Events serve scripts, of which there are none here.
+    return LexborHTMLParser(body.removeprefix(b"\xef\xbb\xbf"), options=LexborDocumentOptions.WO_EVENTS)
 
 
 def require_text(body: bytes) -> None:
@@ -220,7 +275,7 @@ def _following(node: LexborNode | None, class_name: str) -> list[LexborNode]:
     while node is not None and not found:
         following = node.next
         while following is not None:
-            if following.is_element_node and class_name in (following.attrs.get("class") or "").split():
+            if class_name in (following.attributes.get("class") or "").split():
                 found.append(following)
             following = following.next
         node = node.parent
@@ -249,7 +304,7 @@ def kind_of_url(url: str | None) -> PageKind | None:
 
 
 def _canonical_url(tree: LexborHTMLParser) -> str | None:
-    for selector, attribute in (('meta[property="og:url"]', "content"), ('link[rel="canonical"]', "href")):
+    for selector, attribute in ((_ADDRESS, "content"), ('link[rel="canonical"]', "href")):
         node = tree.css_first(selector)
         value = node.attrs.get(attribute) if node is not None else None
         if value and value.strip():
@@ -268,7 +323,7 @@ def _refuse_other_answers(tree: LexborHTMLParser, body: bytes, canonical_url: st
     if canonical_url is None and "error" not in classes:
         challenged = title.startswith(_CHALLENGE_TITLES) or (
             not _body_attribute(tree, "data-owner")
-            and tree.css_first(".pagination, li, .rating-histogram, table") is None
+            and tree.css_first(f".pagination, li, .rating-histogram, table, {_END_TAG}") is None
             and _CHALLENGE_MARKS.search(body) is not None
         )
         if challenged:
