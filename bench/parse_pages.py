@@ -4,6 +4,7 @@ All work on the same bytes, and what they extract is compared before anything is
 floor, selectolax's parse with its defaults and nothing else, take turns call by call, because both move
 with the machine's load. Over all pages the ratio is that of the total times, so that a page weighs what
 it costs; a short cutting, most of whose time is spent on its frame, stands beside it by itself.
+Ours leaves the site's menus and scripts out of its parse, so that a page of few films beats the floor.
 Times are those of the processor, since letterboxdpy's are measured at another moment, under another load.
 letterboxdpy brings a client that imitates browsers, so that it never enters the project's environment:
 it is installed into a folder of its own below the system's temporary one, and called there without

@@ -1,8 +1,8 @@
 """Pure parsers of the site's pages: bytes in, frozen records out, no input or output.
 
-One HTML parse per page. The only exceptions that leave a parser are those of
-`almanac_pipeline.errors`. Every era of the markup since 2023 is read; what can no longer be read
-raises instead of looking empty.
+One HTML parse per page, where it can be told without the site's own menus and scripts. The only
+exceptions that leave a parser are those of `almanac_pipeline.errors`. Every era of the markup since
+2023 is read; what can no longer be read raises instead of looking empty.
 """
 
 from almanac_pipeline.sources.pages.parsers.checks import kind_of_page, require_page

@@ -57,9 +57,10 @@ _PRIVATE = re.compile(
     r"\bprivate$|\b(?:account|profile|member|page|user)\b[^.]{0,40}\bprivate\b|\bfalken\b|\bclassified\b",
     re.IGNORECASE,
 )
-_WHOLE_PAGE = re.compile(rb"<!doctype\s+html|<html[\s>]|<head[\s>]|<body[\s>]", re.IGNORECASE)
-_END = re.compile(rb"</html", re.IGNORECASE)
-_BLOCK_TAG = re.compile(rb"<(/?)(?:div|section|table|ul)\b", re.IGNORECASE)
+# Each begins with what has no case, which is found several times as fast.
+_WHOLE_PAGE = re.compile(rb"<(?i:!doctype\s+html|html[\s>]|head[\s>]|body[\s>])")
+_END = re.compile(rb"</(?i:html)")
+_BLOCK_TAG = re.compile(rb"<(/?)(?i:div|section|table|ul)\b")
 # Since 2023 two fifths of a page's bytes are the site's own: scripts and styles between title and head's end,
 # menus and forms in its header, and what stands in its footer and behind.
 _TITLE_END, _HEAD_END = b"</title>", b"</head>"
@@ -70,7 +71,7 @@ _HEAD_ATTRIBUTE, _TOP_TAG, _END_TAG = "left-out", "left-out-header", "left-out-f
 _HEAD_MARK = f"<link {_HEAD_ATTRIBUTE}>".encode()  # an element of another name would end the head
 _TOP_MARK, _END_MARK = f"<{_TOP_TAG}></{_TOP_TAG}>".encode(), f"<{_END_TAG}>".encode()
 _ADDRESS = 'meta[property="og:url"]'
-_SAVED_FROM = re.compile(rb"<!--[^>]{0,200}?(https?://(?:www\.)?letterboxd\.com/[^\s<>\"']*)", re.IGNORECASE)
+_SAVED_FROM = re.compile(rb"<!--(?i:[^>]{0,200}?(https?://(?:www\.)?letterboxd\.com/[^\s<>\"']*))")
 
 # First path segments that are sections of the site, so never a member.
 _SITE_SECTIONS = frozenset(
