@@ -66,7 +66,8 @@ _BLOCK_TAG = re.compile(rb"<(/?)(?i:div|section|table|ul)\b")
 _TITLE_END, _HEAD_END = b"</title>", b"</head>"
 _HEADER, _HEADER_END = b'<header class="site-header', b"</header>"
 _FOOTER = b'<footer id="page-footer"'
-_META, _FILM = b"<meta", b"data-item-slug"  # what we read
+# What we read: of the films what data-item-slug has in common with data-film-slug of before August 2025.
+_META, _FILM = b"<meta", b"m-slug"
 _HEAD_ATTRIBUTE, _TOP_TAG, _END_TAG = "left-out", "left-out-header", "left-out-footer"
 _HEAD_MARK = f"<link {_HEAD_ATTRIBUTE}>".encode()  # an element of another name would end the head
 _TOP_MARK, _END_MARK = f"<{_TOP_TAG}></{_TOP_TAG}>".encode(), f"<{_END_TAG}>".encode()
