@@ -112,7 +112,7 @@ def _fill(connection: psycopg.Connection, cohorts: int) -> None:
     connection.execute(DIRECTORY, {"films": FILMS})
     for number in range(cohorts):
         parameters = {"films": FILMS, "cohort": f"circle-{number}", "strategies": list(get_args(Strategy))}
-        for statement in (WORLD, COHORT, STATS, INSIGHTS, PARAMETERS, SCORES):
+        for statement in (WORLD, COHORT, STAGES, STATS, INSIGHTS, PARAMETERS, SCORES):
             connection.execute(statement, parameters)
         connection.execute("drop table world")
     # As autovacuum would have done by the time that somebody asks.
@@ -145,6 +145,10 @@ from generate_series(1, %(films)s) as n
 order by random()
 """
 COHORT = "insert into raw.cohorts (slug, label, definition) values (%(cohort)s, 'bench', '{}')"
+STAGES = """
+insert into intermediate.cohort_stages (cohort_id, published_computation)
+select cohort_id, 0 from raw.cohorts where slug = %(cohort)s
+"""
 STATS = """
 insert into almanac.cohort_film_stats
     (cohort, film_id, slug, title, release_year, watchers, raters, average_rating, rating_sum, rating_stddev,

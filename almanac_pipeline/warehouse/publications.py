@@ -28,6 +28,7 @@ from psycopg.types.json import Jsonb
 
 from almanac_pipeline.errors import HeldBackError, WarehouseError
 from almanac_pipeline.warehouse.dbt import PROJECT
+from almanac_pipeline.warehouse.statistics_tables import publish_circle
 
 PACKAGE = Path(__file__).resolve().parent.parent
 
@@ -418,12 +419,13 @@ def input_version(built: StageVersions) -> str | None:
 def record_publication(
     connection: psycopg.Connection, cohort_id: int, *, run_id: str | None = None
 ) -> Publication:
-    """Record that the marts now show the cohort: from which inputs, with which counts, and who moved.
+    """Switch readers to the last computation, and record from which inputs, with which counts, and who moved.
 
     Raises:
         HeldBackError: a blocking audit failed, or the marts do not show what was audited last.
     """
     with connection.transaction():
+        publish_circle(connection, cohort_id)
         require_passed(connection, cohort_id)
         publication = _insert_publication(connection, cohort_id, run_id)
         connection.execute(

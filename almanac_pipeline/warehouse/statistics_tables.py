@@ -30,11 +30,13 @@ KEYS = {
     "circle_parameters": ["cohort_id"],
     "circle_members": ["cohort_id", "user_id"],
     "circle_films": ["cohort_id", "film_id"],
-    "circle_pairs": ["cohort_id", "user_a", "user_b"],
-    "strategy_scores": ["cohort_id", "strategy", "film_id"],
-    "strategy_parameters": ["cohort_id", "strategy"],
+    "circle_pairs": ["cohort_id", "computation", "user_a", "user_b"],
+    "strategy_scores": ["cohort_id", "computation", "strategy", "film_id"],
+    "strategy_parameters": ["cohort_id", "computation", "strategy"],
 }
 """What numpy writes, the first of them first, and the primary key of each."""
+PUBLISHED = tuple(table for table, key in KEYS.items() if "computation" in key)
+"""What readers see of it, by views: rows of the published computation stay until another is published."""
 
 Columns = Mapping[str, Any]
 """Equally long arrays by name of column. NaN and masked values become null."""
@@ -226,31 +228,76 @@ class CircleRows:
 
 
 def replace_circle(connection: psycopg.Connection, cohort_id: int, rows: CircleRows) -> None:
-    """Put these rows in the place of the cohort's, all tables in one transaction."""
+    """Put these rows in the place of those computed last, all tables in one transaction.
+
+    What is published stays beside them until `publish_circle`.
+    """
     with connection.transaction():
         # circle_parameters first: who forgets a member holds it until they are done.
         for table in KEYS:
-            connection.execute(
-                sql.SQL("delete from intermediate.{} where cohort_id = %s").format(sql.Identifier(table)),
-                [cohort_id],
-            )
+            if table not in PUBLISHED:
+                connection.execute(
+                    sql.SQL("delete from intermediate.{} where cohort_id = %s").format(sql.Identifier(table)),
+                    [cohort_id],
+                )
+        published = _published_computation(connection, cohort_id)
+        _keep(connection, cohort_id, published)
+        cohort = {"cohort_id": cohort_id, "computation": 0 if published is None else 1 - published}
         connection.execute(
-            sql.SQL("insert into intermediate.circle_parameters (cohort_id, {}) values ({})").format(
-                sql.SQL(", ").join(map(sql.Identifier, rows.parameters)),
-                sql.SQL(", ").join(map(sql.Literal, [cohort_id, *rows.parameters.values()])),
+            sql.SQL("insert into intermediate.circle_parameters ({}) values ({})").format(
+                sql.SQL(", ").join(map(sql.Identifier, [*cohort, *rows.parameters])),
+                sql.SQL(", ").join(map(sql.Literal, [*cohort.values(), *rows.parameters.values()])),
             )
         )
         _copy(connection, "circle_members", {"cohort_id": cohort_id}, rows.members)
         _copy(connection, "circle_films", {"cohort_id": cohort_id}, rows.films)
-        _copy(connection, "circle_pairs", {"cohort_id": cohort_id}, rows.pairs)
+        _copy(connection, "circle_pairs", cohort, rows.pairs)
         for strategy, scores in rows.scores.items():
-            _copy(connection, "strategy_scores", {"cohort_id": cohort_id, "strategy": strategy}, scores)
+            _copy(connection, "strategy_scores", {**cohort, "strategy": strategy}, scores)
         for strategy, params in rows.strategies.items():
             connection.execute(
-                "insert into intermediate.strategy_parameters (cohort_id, strategy, params)"
-                " values (%s, %s, %s)",
-                [cohort_id, strategy, Jsonb(dict(params))],
+                "insert into intermediate.strategy_parameters (cohort_id, computation, strategy, params)"
+                " values (%s, %s, %s, %s)",
+                [*cohort.values(), strategy, Jsonb(dict(params))],
             )
+
+
+def publish_circle(connection: psycopg.Connection, cohort_id: int) -> None:
+    """Show readers the rows computed last, and remove those shown before; in the caller's transaction.
+
+    Waits for a computation of the cohort, and for who forgets a member.
+    """
+    connection.execute("lock table intermediate.circle_parameters in row exclusive mode")
+    published = _published_computation(connection, cohort_id)
+    row = connection.execute(
+        "update intermediate.cohort_stages as stages set published_computation = circles.computation"
+        " from intermediate.circle_parameters as circles"
+        " where stages.cohort_id = %s and circles.cohort_id = stages.cohort_id"
+        " and circles.computation is distinct from %s returning circles.computation",
+        [cohort_id, published],
+    ).fetchone()
+    if row is not None:
+        _keep(connection, cohort_id, row[0])
+
+
+def _published_computation(connection: psycopg.Connection, cohort_id: int) -> int | None:
+    """Which one readers see, until the transaction's end; None before the first publication."""
+    row = connection.execute(
+        "select published_computation from intermediate.cohort_stages where cohort_id = %s for update",
+        [cohort_id],
+    ).fetchone()
+    return row[0] if row else None
+
+
+def _keep(connection: psycopg.Connection, cohort_id: int, computation: int | None) -> None:
+    """Remove all rows of other computations of the cohort."""
+    for table in PUBLISHED:
+        connection.execute(
+            sql.SQL(
+                "delete from intermediate.{} where cohort_id = %s and computation is distinct from %s"
+            ).format(sql.Identifier(table)),
+            [cohort_id, computation],
+        )
 
 
 def refresh_planner_statistics(connection: psycopg.Connection) -> None:

@@ -8,14 +8,15 @@ group by {{ columns | join(', ') }}
 having count(*) > 1
 {% endtest %}
 
-{% test holds(model, condition) %}
+{# `cohorts`: publishable, by a column `cohort`, or requested, by a column `cohort_id`. #}
+{% test holds(model, condition, cohorts='publishable') %}
 select *
 from {{ model }}
-where {{ is_publishable() }} and ({{ condition }}) is not true
+where {{ is_requested() if cohorts == 'requested' else is_publishable() }} and ({{ condition }}) is not true
 {% endtest %}
 
-{% test accepted(model, column_name, values) %}
+{% test accepted(model, column_name, values, cohorts='publishable') %}
 select {{ column_name }}
 from {{ model }}
-where {{ is_publishable() }} and {{ column_name }} not in ('{{ values | join("', '") }}')
+where {{ is_requested() if cohorts == 'requested' else is_publishable() }} and {{ column_name }} not in ('{{ values | join("', '") }}')
 {% endtest %}

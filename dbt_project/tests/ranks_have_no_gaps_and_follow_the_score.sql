@@ -1,19 +1,22 @@
-{{ config(meta={'dagster': {'ref': {'name': 'film_rankings'}}}) }}
+{{ config(tags=['after_statistics'], meta={'dagster': {'ref': {'name': 'film_rankings'}}}) }}
 
 -- Under each strategy places run 1 to E, and under the first they follow the score, then raters, then title;
 -- tiers never go back.
--- Without the view's own titles, which it would look up among everybody's.
+-- Of what is to be published as film_rankings.
 with rankings as (
     select
-        cohort,
-        strategy,
-        film_id,
-        rank,
-        score,
-        raters,
-        tier
-    from {{ ref('film_rankings') }}
-    where eligible and {{ is_publishable() }}
+        cohorts.cohort,
+        scores.strategy,
+        scores.film_id,
+        scores.rank,
+        scores.score,
+        scores.raters,
+        scores.tier
+    from {{ ref('int_publishable_cohorts') }} as cohorts
+    inner join {{ ref('stg_circle__circles') }} as circles on cohorts.cohort_id = circles.cohort_id
+    inner join {{ ref('stg_circle__scores') }} as scores
+        on circles.cohort_id = scores.cohort_id and circles.computation = scores.computation
+    where scores.eligible
 ),
 
 titles as (

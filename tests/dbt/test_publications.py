@@ -21,6 +21,7 @@ from almanac_pipeline.flows.publication import (
     publish,
 )
 from almanac_pipeline.warehouse import dbt
+from almanac_pipeline.warehouse.statistics_tables import PUBLISHED
 from tests.dbt.world import NewWarehouse, Warehouse
 
 TABLES = ("cohort_film_stats", "ranking_insights", "member_profiles", "watchlist_overlap", "person_rankings")
@@ -386,6 +387,39 @@ def test_freshness_says_when_the_pipeline_last_got_through_and_what_failed(corne
         "select min(observed) from intermediate.cohort_audits where rule ~ '^coverage' and cohort = 'ties'"
     )
     assert ties["coverage_share"] == pytest.approx(float(lowest[0]["min"]))
+
+
+def test_readers_see_nothing_of_a_computation_until_it_is_published(corners: Warehouse) -> None:
+    before = contents(corners, "ties")
+    corners.execute("update raw.ratings set rating = 1 where rating = 2")
+    # Three runs that die after the numpy step, each with another computation.
+    for parameter in (400, 500, 600):
+        corners.execute(
+            "update raw.cohorts set ranking_parameters = %s where slug = 'ties'",
+            json.dumps({"recency_tau_days": parameter}),
+        )
+        connection = corners.connection
+        build(corners, "tag:before_statistics", list(changed_cohorts(connection, ["ties"]).values()))
+        assert len(compute_waiting(connection, ["ties"])) == 1
+        assert contents(corners, "ties") == before
+    # One that dies before it publishes, then one that is held back.
+    run(corners, "ties")
+    corners.execute("update intermediate.cohort_audits set passed = false where blocking")
+    with pytest.raises(HeldBackError, match="ties"):
+        publish(corners.connection, ["ties"], run_id="second")
+    shown = contents(corners, "ties")
+    for mart in ("film_rankings", "taste_similarity", "rank_history"):
+        assert shown[mart] == before[mart]
+    corners.execute("update intermediate.cohort_audits set passed = true")
+    publish(corners.connection, ["ties"], run_id="third")
+    [tau] = corners.rows(
+        "select distinct params ->> 'tau_days' as days from almanac.film_rankings"
+        " where cohort = 'ties' and strategy = 'recency'"
+    )
+    assert tau["days"] == "600"
+    for table in PUBLISHED:
+        query = f"select count(distinct computation) from intermediate.{table} where cohort_id = %s"
+        assert corners.rows(query, corners.cohort_id("ties")) == [{"count": 1}]
 
 
 def test_a_data_test_that_fails_fails_the_build_and_is_told_with_what_ran(corners: Warehouse) -> None:

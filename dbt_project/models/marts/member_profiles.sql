@@ -41,6 +41,8 @@ pairs as (
         circle_pairs.similarity
     from {{ ref('stg_circle__pairs') }} as circle_pairs
     inner join cohorts on circle_pairs.cohort_id = cohorts.cohort_id
+    inner join {{ ref('stg_circle__circles') }} as circles
+        on circle_pairs.cohort_id = circles.cohort_id and circle_pairs.computation = circles.computation
     where circle_pairs.similarity is not null
 ),
 

@@ -22,6 +22,8 @@ rankings as (
         scores.estimate_sd
     from {{ ref('stg_circle__scores') }} as scores
     inner join cohorts on scores.cohort_id = cohorts.cohort_id
+    inner join {{ ref('stg_circle__circles') }} as circles
+        on scores.cohort_id = circles.cohort_id and scores.computation = circles.computation
     where scores.strategy = 'almanac'
 ),
 

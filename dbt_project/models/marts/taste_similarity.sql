@@ -1,7 +1,6 @@
 {{ config(materialized='view', tags=['published_views']) }}
 
--- numpy writes pairs only for cohorts whose audits passed, all of a cohort's in one transaction.
--- Without `with`, like film_rankings.
+-- The published computation, without `with`, like film_rankings.
 select
     cohorts.cohort,
     pairs.user_a,
@@ -18,4 +17,6 @@ select
     pairs.residual_low,
     pairs.residual_high
 from {{ ref('stg_raw__cohorts') }} as cohorts
-inner join {{ ref('stg_circle__pairs') }} as pairs on cohorts.cohort_id = pairs.cohort_id
+inner join {{ ref('stg_circle__stages') }} as cohort_stages on cohorts.cohort_id = cohort_stages.cohort_id
+inner join {{ ref('stg_circle__pairs') }} as pairs
+    on cohort_stages.cohort_id = pairs.cohort_id and stages.published_computation = pairs.computation

@@ -1,5 +1,6 @@
 select
     cohort_id,
+    computation,
     overall_mean,
     residual_variance,
     film_variance,

@@ -1,5 +1,6 @@
 select
     cohort_id,
+    computation,
     user_a,
     user_b,
     overlap,

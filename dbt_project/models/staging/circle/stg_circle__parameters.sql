@@ -1,5 +1,6 @@
 select
     cohort_id,
+    computation,
     strategy,
     params,
     computed_at
