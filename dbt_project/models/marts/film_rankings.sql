@@ -28,7 +28,7 @@ select
 from {{ ref('stg_raw__cohorts') }} as cohorts
 inner join {{ ref('stg_circle__stages') }} as cohort_stages on cohorts.cohort_id = cohort_stages.cohort_id
 inner join {{ ref('stg_circle__scores') }} as scores
-    on cohort_stages.cohort_id = scores.cohort_id and stages.published_computation = scores.computation
+    on cohort_stages.cohort_id = scores.cohort_id and cohort_stages.published_computation = scores.computation
 inner join {{ ref('stg_circle__parameters') }} as used_parameters
     on
         scores.cohort_id = used_parameters.cohort_id

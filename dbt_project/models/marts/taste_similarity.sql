@@ -19,4 +19,4 @@ select
 from {{ ref('stg_raw__cohorts') }} as cohorts
 inner join {{ ref('stg_circle__stages') }} as cohort_stages on cohorts.cohort_id = cohort_stages.cohort_id
 inner join {{ ref('stg_circle__pairs') }} as pairs
-    on cohort_stages.cohort_id = pairs.cohort_id and stages.published_computation = pairs.computation
+    on cohort_stages.cohort_id = pairs.cohort_id and cohort_stages.published_computation = pairs.computation
