@@ -7,7 +7,6 @@ line should not wait for that, and sees its progress directly.
 from __future__ import annotations
 
 import gc
-import itertools
 import logging
 import time
 from collections.abc import Collection, Generator, Iterator, Mapping, Sequence
@@ -17,7 +16,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from rich.console import Console
 
-from almanac_pipeline.cohort_tags import COHORTS_TAG, PARTITION_TAG, RANGE_TAGS
+from almanac_pipeline.cohort_tags import COHORTS_TAG, PARTITION_TAG, RANGE_TAGS, batches
 from almanac_pipeline.errors import AlmanacError, ConfigurationError, WarehouseError
 from almanac_pipeline.settings import Settings
 
@@ -65,7 +64,8 @@ def run_job(
 ) -> list[RunOutcome]:
     """Execute `job_name` for some cohorts and show its progress on `console`.
 
-    Neighbours among the partitions share a run, if the job can do many at once; otherwise give one.
+    All share a run, unless they are scattered and more than its tag can name; give one if the job does one at
+    a time.
 
     Raises:
         RunFailedError: a step failed; the cause is named and the run is in the Dagster UI.
@@ -77,8 +77,8 @@ def run_job(
         launcher.instance.add_dynamic_partitions(name, list(cohorts))
         known = launcher.instance.get_dynamic_partitions(name)
         outcomes = [
-            launcher.execute(job_name, {**_partition_tags(keys), **(tags or {})})
-            for keys in neighbours(known, cohorts)
+            launcher.execute(job_name, {**run_tags, **(tags or {})})
+            for run_tags in tags_of_runs(known, cohorts)
         ]
     _empty_queues(settings)
     return outcomes
@@ -245,16 +245,15 @@ def _empty_queues(settings: Settings) -> None:
         empty_queues(connection)
 
 
-def neighbours(ordered: Sequence[str], chosen: Collection[str]) -> list[list[str]]:
-    """The chosen partitions in groups that stand side by side: a run has one range of them."""
-    groups = itertools.groupby(ordered, key=lambda key: key in chosen)
-    return [list(keys) for is_chosen, keys in groups if is_chosen]
-
-
-def _partition_tags(keys: Sequence[str]) -> dict[str, str]:
-    if len(keys) == 1:
-        return {PARTITION_TAG: keys[0]}
-    return {RANGE_TAGS[0]: keys[0], RANGE_TAGS[1]: keys[-1]}
+def tags_of_runs(ordered: Sequence[str], chosen: Collection[str]) -> list[dict[str, str]]:
+    """The tags by which each run is told its cohorts: a range if all chosen partitions stand side by side."""
+    keys = [key for key in ordered if key in chosen]
+    if len(keys) > 1 and keys == list(ordered[ordered.index(keys[0]) : ordered.index(keys[-1]) + 1]):
+        return [{RANGE_TAGS[0]: keys[0], RANGE_TAGS[1]: keys[-1]}]
+    return [
+        {PARTITION_TAG: batch[0]} | ({COHORTS_TAG: ",".join(batch)} if len(batch) > 1 else {})
+        for batch in batches(((key, 1) for key in keys), len(keys))
+    ]
 
 
 def partition_words(tags: Mapping[str, str]) -> str:
