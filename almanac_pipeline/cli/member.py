@@ -97,7 +97,7 @@ def forget(
     console.print(table if table.row_count else f"Nothing was stored of {name}.", highlight=False)
     for slug in removed.ended_cohorts:
         console.print(f"{slug} was made from {name}: it has no members any more and is archived.")
-    failures = _rebuild(report.cohorts_to_build)
+    unbuilt = _rebuild(report.cohorts_to_build)
     console.print(
         f"{name} is forgotten. What remains: {removed.hashes_count} salted hashes, by which they are left "
         f"out of every later sync and import. `almanac member allow {name}` takes that back.",
@@ -107,7 +107,7 @@ def forget(
         console.print(f"[yellow]The cohort {slug} bears the name in its slug, which cannot be changed.[/]")
     for path in report.inbox_files:
         console.print(f"[yellow]A file of yours bears the name: {escape(str(path))}[/]", soft_wrap=True)
-    if failures:
+    if unbuilt:
         raise typer.Exit(1)
 
 
@@ -127,23 +127,27 @@ def allow(name: str = NameArgument) -> None:
     )
 
 
-def _rebuild(slugs: tuple[str, ...]) -> int:
-    """Build the statistics of these cohorts; returns how many could not be built, having said why."""
+def _rebuild(slugs: tuple[str, ...]) -> list[str]:
+    """Build the statistics of these cohorts in one run; returns those that stay empty, having said why."""
     from almanac_pipeline.launch import run_job
     from almanac_pipeline.settings import get_settings
+    from almanac_pipeline.warehouse.forgetting import withdrawn_cohorts
 
-    failures = 0
-    for slug in slugs:
-        console.print(f"building {slug} without them", highlight=False)
-        try:
-            run_job("statistics", [slug], settings=get_settings(), console=console)
-        except AlmanacError as error:
-            failures += 1
-            print_error(
-                f"{slug} could not be built: {error}. Its tables stay empty until "
-                f"`almanac stats refresh --cohort {slug}` succeeds."
-            )
-    return failures
+    if not slugs:
+        return []
+    console.print(f"building {', '.join(slugs)} without them", highlight=False)
+    try:
+        run_job("statistics", slugs, settings=get_settings(), console=console)
+    except AlmanacError as error:
+        with database() as connection:
+            unbuilt = [slug for slug in slugs if slug in withdrawn_cohorts(connection)]
+        names = ", ".join(unbuilt)
+        print_error(
+            f"{names or 'A cohort'} could not be built: {error}. What is not built stays empty until "
+            "`almanac stats refresh` succeeds."
+        )
+        return unbuilt or list(slugs)
+    return []
 
 
 def _checked(name: str) -> str:

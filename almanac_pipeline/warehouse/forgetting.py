@@ -243,7 +243,7 @@ def _erase(connection: psycopg.Connection, name: str, user_ids: list[int]) -> Fo
     ended = _clean_cohorts(connection, names, user_ids, rows)
     _clean_samples(connection, user_ids)
     if user_ids:
-        _withdraw(connection, [*withdrawn, *ended], rows)
+        _withdraw(connection, user_ids, [*withdrawn, *ended], rows)
     any_name = "|".join(map(re.escape, names))
     quoted = rf"(^|[^a-z0-9_-])({any_name})($|[^a-z0-9_-])"
     for table, column in MESSAGES:
@@ -380,9 +380,11 @@ def _without(definition: Mapping[str, Any], names: Collection[str]) -> dict[str,
     return {key: cleaned(key, value) for key, value in definition.items()}
 
 
-def _withdraw(connection: psycopg.Connection, cohort_ids: list[int], rows: Counter[str]) -> None:
-    """Empty the statistics, marts, histories of places and measurements of these cohorts, and of those
-    whose outside is all members."""
+def _withdraw(
+    connection: psycopg.Connection, user_ids: list[int], cohort_ids: list[int], rows: Counter[str]
+) -> None:
+    """Empty the statistics, marts, histories of places and measurements of these cohorts, and of those that
+    are compared with the ratings of all members and know a film that one of the users rated."""
     tables = connection.execute(
         """
         select table_schema, table_name, column_name
@@ -398,8 +400,19 @@ def _withdraw(connection: psycopg.Connection, cohort_ids: list[int], rows: Count
         cohort_ids = cohort_ids + [
             cohort_id
             for (cohort_id,) in connection.execute(
-                "select distinct cohort_id from intermediate.int_cohort_film_globals"
-                " where global_source = 'members'"
+                """
+                with rated as (
+                    select film_id from raw.ratings where user_id = any(%(users)s) and rating is not null
+                )
+                select cohort_id from intermediate.int_cohort_film_globals join rated using (film_id)
+                where global_source = 'members'
+                union
+                -- What was published last may be compared otherwise than the last build.
+                select cohort_id from almanac.cohort_film_stats join rated using (film_id)
+                join raw.cohorts on cohorts.slug = cohort
+                where global_source = 'members'
+                """,
+                {"users": user_ids},
             )
         ]
     key = {"cohort_id": SQL("cohort_id"), "cohort": SQL("slug")}
