@@ -8,15 +8,15 @@ group by {{ columns | join(', ') }}
 having count(*) > 1
 {% endtest %}
 
-{# `cohorts`: publishable, by a column `cohort`, or requested, by a column `cohort_id`. #}
-{% test holds(model, condition, cohorts='publishable') %}
+{# `computed`: the rows to look at instead, which have a column `cohort_id`. #}
+{% test holds(model, condition, computed=none) %}
 select *
-from {{ model }}
-where {{ is_requested() if cohorts == 'requested' else is_publishable() }} and ({{ condition }}) is not true
+from {{ computed or model }}
+where {{ is_requested() if computed else is_publishable() }} and ({{ condition }}) is not true
 {% endtest %}
 
-{% test accepted(model, column_name, values, cohorts='publishable') %}
+{% test accepted(model, column_name, values, computed=none) %}
 select {{ column_name }}
-from {{ model }}
-where {{ is_requested() if cohorts == 'requested' else is_publishable() }} and {{ column_name }} not in ('{{ values | join("', '") }}')
+from {{ computed or model }}
+where {{ is_requested() if computed else is_publishable() }} and {{ column_name }} not in ('{{ values | join("', '") }}')
 {% endtest %}

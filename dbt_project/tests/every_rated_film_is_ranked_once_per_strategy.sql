@@ -1,4 +1,5 @@
-{{ config(tags=['after_statistics'], meta={'dagster': {'ref': {'name': 'film_rankings'}}}) }}
+{{ config(meta={'dagster': {'ref': {'name': 'film_rankings'}}}) }}
+-- depends_on: {{ ref('film_rankings') }}
 
 -- What is to be published as film_rankings holds the rated films of cohort_film_stats, with as many raters.
 with stats as (

@@ -1,4 +1,5 @@
-{{ config(tags=['after_statistics'], meta={'dagster': {'ref': {'name': 'film_rankings'}}}) }}
+{{ config(meta={'dagster': {'ref': {'name': 'film_rankings'}}}) }}
+-- depends_on: {{ ref('film_rankings') }}
 
 -- Under each strategy places run 1 to E, and under the first they follow the score, then raters, then title;
 -- tiers never go back.
