@@ -181,9 +181,8 @@ _MEMBER = SQL("""
     where username = {name} and removed_at is null
 """)
 _COHORT = SQL("""
-    select film_id, ranking.estimate as stars, ranking.rank, insights.score_percentile as percentile
-    from almanac.film_rankings as ranking
-    join almanac.ranking_insights as insights using (cohort, film_id)
+    select film_id, estimate as stars, rank
+    from almanac.film_rankings
     where cohort = {name} and strategy = 'almanac'
 """)
 
@@ -216,11 +215,15 @@ def films_of_members(
 def films_of_cohorts(
     connection: psycopg.Connection, first: str, second: str, contrast: Contrast, *, limit: int
 ) -> list[ComparedFilm]:
-    """Films of two cohorts: by where they stand in each, as a circle's stars are on its own scale."""
+    """Films of two cohorts: by where they stand in each, as a circle's stars are on its own scale.
+
+    What both hold high or apart is told by places among the films that have a place in both.
+    """
+    places = (SQL("rank() over (order by first.rank)"), SQL("rank() over (order by second.rank)"))
     both = SQL("first.rank is not null and second.rank is not null")
     parts: dict[Contrast, tuple[Composable, Composable, Composable]] = {
-        "shared": (SQL("join"), both, SQL("least(first.percentile, second.percentile) desc")),
-        "apart": (SQL("join"), both, SQL("abs(first.percentile - second.percentile) desc")),
+        "shared": (SQL("join"), both, SQL("greatest({}, {})").format(*places)),
+        "apart": (SQL("join"), both, SQL("abs({} - {}) desc").format(*places)),
         "unseen": (
             SQL("left join"),
             SQL(

@@ -117,6 +117,22 @@ def test_two_cohorts_are_compared_by_places(almanac: Almanac, circles: str) -> N
     assert common
     assert f"{common[0]} films have a place in both: places alike " in outcome.out
     assert "Loved by both (stars, #place)" in outcome.out
+    with psycopg.connect(circles) as connection:
+        places = {
+            title: (first, second)
+            for title, first, second in connection.execute(
+                """
+                select title, rank() over (order by a.rank), rank() over (order by b.rank)
+                from almanac.film_rankings as a
+                join almanac.film_rankings as b using (strategy, film_id, title)
+                where strategy = 'almanac' and a.cohort = 'readers' and b.cohort = 'critics'
+                    and a.eligible and b.eligible
+                """
+            )
+        }
+    everything = blocks(almanac("compare", "readers", "critics", "--limit", "999"))
+    apart = [abs(places[row[0]][0] - places[row[0]][1]) for row in everything["Furthest apart"][1:]]
+    assert (len(apart), apart) == (len(places), sorted(apart, reverse=True))
 
 
 @pytest.mark.parametrize(
