@@ -1,12 +1,12 @@
 {{ config(meta={'dagster': {'ref': {'name': 'ranking_insights'}}}) }}
 
--- One row of insights per row of statistics; mid-rank percentiles average to 50 whatever the ties.
+-- One row of insights per film that somebody watched; mid-rank percentiles average to 50 whatever the ties.
 with stats as (
     select
         cohort,
         count(*) as films
     from {{ ref('cohort_film_stats') }}
-    where {{ is_publishable() }}
+    where watchers > 0 and {{ is_publishable() }}
     group by cohort
 ),
 

@@ -9,7 +9,8 @@ with cohorts as (
 
 film_stats as (
     select * from {{ ref('cohort_film_stats') }}
-    where {{ is_publishable() }}
+    -- A favourite that nobody rated, liked or logged has no standing among what was watched.
+    where watchers > 0 and {{ is_publishable() }}
 ),
 
 -- By cohort_id, as its key has it: through film_rankings the planner expects one row, and joins row by row.
