@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 from functools import partial
+from math import isfinite
 from typing import TYPE_CHECKING, Literal
 
 import typer
 from rich.markup import escape
 
-from almanac_pipeline.cli.common import CohortOption, choose_cohort, console, database, run
+from almanac_pipeline.cli.common import CohortOption, choose_cohort, console, database, print_notice, run
 from almanac_pipeline.errors import ConfigurationError, NotFoundError
 
 if TYPE_CHECKING:
@@ -117,6 +118,9 @@ def show(
         label=label,
         distribution=distribution,
     )
+    for name, value in filters.given().items():
+        if isinstance(value, float) and not isfinite(value):
+            raise ConfigurationError(f"--{name.replace('_', '-')} is a number, not {value}.")
     if decade is not None and decade % 10:
         raise ConfigurationError(f"--decade is the first year of ten, such as {decade - decade % 10}.")
     if as_of is None:
@@ -156,6 +160,8 @@ def show_ranking(
         if not films:
             raise NotFoundError(_why_none(connection, cohort, strategy, filters, slice_))
     console.print(ranking_table(films, strategy=strategy, tiers=slice_ is None))
+    if strategy == "loved" and not any(film.liked_share for film in films):
+        console.print("[dim]None of these has a heart: their places say nothing.[/]")
     what = slice_ or ("films that fit" if filters.given() else "ranked films")
     console.print(
         f"[dim]{len(films):,} of {films[0].fitting_count:,} {what} · {cohort}, {strategy}"
@@ -180,6 +186,12 @@ def _moment(as_of: str) -> datetime:
     return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
+def _in_utc(moment: datetime) -> str:
+    """To the minute, or as finely as it was given."""
+    at = moment.astimezone(UTC).replace(tzinfo=None)
+    return at.isoformat(" ", "auto" if at.second or at.microsecond else "minutes")
+
+
 def _show_past_ranking(
     cohort: str, strategy: str, before: datetime, *, filters: FilmFilters, limit: int
 ) -> None:
@@ -199,7 +211,7 @@ def _show_past_ranking(
         films = find(filters=filters) or find(filters=rankings.spelled(connection, filters))
     if not films:
         raise NotFoundError(
-            f"Nothing that fits was published of {cohort} by {strategy} before {before:%Y-%m-%d %H:%M} UTC: "
+            f"Nothing that fits was published of {cohort} by {strategy} before {_in_utc(before)} UTC: "
             "take a later --as-of, or fewer filters."
         )
     table = plain_table("#>", "now>", "film", "year>", "score>", "raters>")
@@ -215,22 +227,28 @@ def _show_past_ranking(
     console.print(table)
     console.print(
         f"[dim]{len(films):,} of {films[0].fitting_count:,} films · {cohort}, {strategy}"
-        f" · as published before {before:%Y-%m-%d %H:%M} UTC[/]",
+        f" · as published before {_in_utc(before)} UTC[/]",
         highlight=False,
         soft_wrap=True,
     )
 
 
 def require_published(connection: psycopg.Connection, cohort: str) -> str:
-    """When the cohort was published last, to be printed.
+    """When the cohort was published last, to be printed; says if a later build is held back.
 
     Raises:
         NotFoundError: never yet; the message says what does it.
     """
+    from almanac_pipeline.flows.publication import why_held_back
     from almanac_pipeline.warehouse.rankings import published_at
 
     if (at := published_at(connection, cohort)) is None:
         raise NotFoundError(f"{cohort} is not published yet: `almanac cohort build {cohort}` runs the chain.")
+    if reason := why_held_back(connection, cohort):
+        print_notice(
+            f"[yellow]{cohort} is held back: {escape(reason)}. Shown is what was published before; "
+            f"`almanac stats refresh --cohort {cohort}` says what was expected and observed.[/]"
+        )
     return f"{at:%Y-%m-%d %H:%M}"
 
 
@@ -278,6 +296,10 @@ def buckets(
     with database() as connection:
         require_published(connection, slug)
         rows = labelled_films(connection, slug, distribution=distribution)
+    if not rows:
+        raise NotFoundError(
+            f"{slug} was published without films: `almanac cohort show {slug}` says who is in it."
+        )
     table = plain_table("label", "films>", "when", "the best of them")
     for row in rows:
         table.add_row(row.label, f"{row.films_count:,}", _rule(row), escape(row.first_title or ""))

@@ -31,18 +31,21 @@ def hanging(console: Console, head: str, text: str) -> None:
     console.print(row, highlight=False)
 
 
-_SHARES = ("wilson", "loved")
 _NOT_STARS = ("discovery", "hybrid", "engagement")
 
 
 def ranking_table(films: Sequence[RankedFilm], *, strategy: str = "almanac", tiers: bool = True) -> Table:
-    """Rank, the interval it lies in with 90 % certainty, film, estimate, mean, raters and label."""
+    """Rank, the interval it lies in with 90 % certainty, film, estimate, mean, raters and label.
+
+    Of `loved` the share of hearts itself: the estimate is the centre of its interval, pulled to one half.
+    """
     table = Table(box=None, header_style="bold", pad_edge=False)
     for name in ("#", "90 % sure"):
         table.add_column(name, justify="right", no_wrap=True)
     # The one column that gives way in a narrow terminal.
     table.add_column("film", min_width=12, max_width=44)
-    estimate = "share" if strategy in _SHARES else "score" if strategy in _NOT_STARS else "stars"
+    headers = {"wilson": "centre", "loved": "hearts"} | dict.fromkeys(_NOT_STARS, "score")
+    estimate = headers.get(strategy, "stars")
     for name in ("year", estimate, "mean", "raters"):
         table.add_column(name, justify="right", no_wrap=True)
     table.add_column("label", no_wrap=True)
@@ -56,7 +59,7 @@ def ranking_table(films: Sequence[RankedFilm], *, strategy: str = "almanac", tie
             "" if film.rank is None else f"{film.rank_low}–{film.rank_high}",
             Text(film.title, no_wrap=True, overflow="ellipsis"),
             str(film.release_year or ""),
-            two_decimals(film.estimate),
+            two_decimals(film.liked_share if strategy == "loved" else film.estimate),
             two_decimals(film.average_rating),
             str(film.raters),
             film.label,

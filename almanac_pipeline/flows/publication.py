@@ -144,6 +144,17 @@ def awaited(connection: psycopg.Connection, slugs: Sequence[str], *, force: bool
     return waits is not None or any(shows_news(connection, slug) for slug in slugs)
 
 
+def why_held_back(connection: psycopg.Connection, slug: str) -> str | None:
+    """The rules that the cohort's last build failed, or what is wrong with its parameters; None: nothing."""
+    cohort_id = get_cohort(connection, slug).cohort_id
+    try:
+        RankingParameters.from_mapping(ranking_parameters(connection, cohort_id))
+    except ConfigurationError as error:
+        return str(error).rstrip(".")
+    failed = [each.rule for each in audits(connection, cohort_id) if each.blocking and not each.passed]
+    return f"its last build failed {', '.join(failed)}" if failed else None
+
+
 def publish(
     connection: psycopg.Connection, slugs: Iterable[str], *, run_id: str, force: bool = False
 ) -> list[Publication]:

@@ -120,6 +120,8 @@ def test_the_place_is_the_one_among_all_films(almanac: Almanac, circles: str) ->
             " rest. Loosen one of them.",
         ),
         (("--decade", "1994"), "--decade is the first year of ten, such as 1990."),
+        (("--min-score", "nan"), "--min-score is a number, not nan."),
+        (("--max-divergence=-inf",), "--max-divergence is a number, not -inf."),
         (("--as-of", "May"), "--as-of is a day or a time such as 2026-01-31, not 'May'."),
         (
             ("--as-of", "2020-01-01", "--slice", "two_camps"),
@@ -180,6 +182,7 @@ def test_a_date_shows_the_places_of_then_beside_those_of_now(almanac: Almanac, c
         assert row[1] == "77"
         assert (row[0] == "77") == (place == "77"), day
     assert "before 2026-01-10 12:00 UTC" in show(almanac, "--as-of", "2026-01-10T12:00").error
+    assert "before 2026-01-10 10:00:07 UTC" in show(almanac, "--as-of", "2026-01-10T12:00:07+02:00").error
 
 
 def test_the_choices_of_the_command_line_are_those_of_the_marts() -> None:
@@ -227,5 +230,5 @@ def test_computing_shows_the_strategy_that_was_asked_for(
     assert almanac("rank", "compute", "-c", "readers").out == ""
     outcome = almanac("rank", "compute", "-c", "readers", "--strategy", "wilson")
     assert titles(outcome) == expected(circles, "true", strategy="wilson")[:10]
-    assert outcome.lines[0].split()[6] == "share"
+    assert outcome.lines[0].split()[6] == "centre"
     assert runs == [("statistics", ("readers",), {"almanac/force": "true"})] * 2

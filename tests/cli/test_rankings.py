@@ -69,6 +69,43 @@ def test_a_cohort_that_was_never_published_says_what_does_it(
     assert almanac(*command).error == "new is not published yet: `almanac cohort build new` runs the chain."
 
 
+def test_a_ranking_of_a_cohort_that_is_held_back_says_so_and_where_the_reason_stands(
+    almanac: Almanac, published: str
+) -> None:
+    with psycopg.connect(published) as connection:
+        connection.execute(
+            "update intermediate.cohort_audits set passed = false where rule = 'bucket_sums_equal_ratings'"
+        )
+    outcome = almanac("rank", "show")
+    assert outcome.code == 0
+    assert "friends is held back: its last build failed bucket_sums_equal_ratings." in outcome.err
+    assert "`almanac stats refresh --cohort friends` says what" in outcome.err
+    with psycopg.connect(published) as connection:
+        connection.execute("delete from intermediate.cohort_audits")
+        connection.execute("update raw.cohorts set ranking_parameters = '{\"tau\": 1}'")
+    assert "held back: Unknown ranking parameters: tau" in almanac("rank", "buckets").err
+
+
+def test_a_cohort_that_became_empty_has_no_labels_and_says_so(almanac: Almanac, published: str) -> None:
+    with psycopg.connect(published) as connection:
+        connection.execute("delete from almanac.ranking_insights")
+    assert almanac("rank", "buckets").error == (
+        "friends was published without films: `almanac cohort show friends` says who is in it."
+    )
+
+
+def test_places_by_hearts_say_nothing_where_there_are_none(almanac: Almanac, published: str) -> None:
+    with psycopg.connect(published) as connection:
+        connection.execute("update almanac.cohort_film_stats set liked_share = 0.4 where slug = 'film-1'")
+    outcome = almanac("rank", "show", "--strategy", "loved")
+    assert "hearts" in outcome.lines[0]
+    assert any("0.40" in line for line in outcome.lines[1:]), "the share itself, not the interval's centre"
+    assert "None of these has a heart" not in outcome.out
+    with psycopg.connect(published) as connection:
+        connection.execute("update almanac.cohort_film_stats set liked_share = 0")
+    assert "None of these has a heart" in almanac("rank", "show", "--strategy", "loved").out
+
+
 def test_no_number_of_films_is_a_usage_error(almanac: Almanac, published: str) -> None:
     assert almanac("rank", "show", "--limit", "0").code == 2
 
