@@ -20,7 +20,7 @@ from almanac_pipeline.flows.publication import (
     marts_to_build,
     publish,
 )
-from almanac_pipeline.warehouse import dbt
+from almanac_pipeline.warehouse import dbt, forgetting
 from almanac_pipeline.warehouse.statistics_tables import PUBLISHED
 from tests.dbt.world import NewWarehouse, Warehouse
 
@@ -434,6 +434,17 @@ def test_a_data_test_that_fails_fails_the_build_and_is_told_with_what_ran(corner
     assert "pass" in states.values()
 
 
+def test_forgetting_withdraws_only_cohorts_whose_numbers_hold_the_person(corners: Warehouse) -> None:
+    # All are compared with the ratings of all members; warm_c has hearts, and no rating.
+    before = {slug: contents(corners, slug) for slug in CORNERS if slug != "only_likes"}
+    forgetting.forget(corners.connection, "warm_c")
+    assert forgetting.withdrawn_cohorts(corners.connection) == ["only_likes"]
+    assert {slug: contents(corners, slug) for slug in before} == before
+    # Of the others each knows a film that solo rated.
+    forgetting.forget(corners.connection, "solo")
+    assert forgetting.withdrawn_cohorts(corners.connection) == sorted(CORNERS)
+
+
 # -- parameters --------------------------------------------------------------------------------
 
 
@@ -473,4 +484,5 @@ def test_a_parameter_of_the_places_rebuilds_the_labels_that_read_them(corners: W
     built = {node.name for node in run(corners, "no_likes") if node.resource_type == "model"}
     assert "ranking_insights" in built
     assert "int_cohort_ratings" not in built
+    publish(corners.connection, ["no_likes"], run_id="second")
     assert ranks(corners, "no_likes") == {"Film 1": None, "Film 2": 1, "Film 3": 2}
