@@ -192,7 +192,7 @@ insert into intermediate.strategy_scores
      tier)
 select cohort_id, strategy, film_id, raters, estimate - 0.2, estimate, 0.2, raters >= 8,
     case when raters >= 8 then row_number() over (
-        partition by strategy, raters >= 8 order by estimate desc, film_id) end, 1, 100, 1
+        partition by strategy, raters >= 8 order by estimate desc, film_id) end as rank, 1, 100, 1
 from raw.cohorts, unnest(%(strategies)s::text[]) as strategy, world
 where slug = %(cohort)s
 order by strategy, rank nulls last, film_id
