@@ -19,7 +19,9 @@ comment on column intermediate.circle_parameters.computation is
 alter table intermediate.cohort_stages add column published_computation smallint;
 comment on column intermediate.cohort_stages.published_computation is
     'Which of them readers see: switched by the publication, which removes the others. Null: none was published yet.';
-update intermediate.cohort_stages set published_computation = 0;
+insert into intermediate.cohort_stages (cohort_id, published_computation)
+    select cohort_id, 0 from intermediate.circle_parameters
+    on conflict (cohort_id) do update set published_computation = 0;
 
 alter table intermediate.circle_pairs
     add column computation smallint not null default 0,
