@@ -17,6 +17,7 @@ from almanac_pipeline.statistics.circle import CircleFit, Floats, fit_circle
 from almanac_pipeline.statistics.parameters import RankingParameters
 from almanac_pipeline.statistics.ranking import Integers, Ranking
 from almanac_pipeline.statistics.strategies import Evidence, Scores
+from almanac_pipeline.statistics.taste import Pairs
 from almanac_pipeline.warehouse.statistics_tables import (
     CircleRows,
     CohortOpinions,
@@ -171,6 +172,7 @@ def compute_statistics(opinions: CohortOpinions, parameters: RankingParameters) 
             **agreements,
             **_divergence(opinions, rated, circle),
         }
+    pairs = _pairs(opinions, rated, circle) if circle else None
     common = {
         "draws": ranking.DRAWS,
         "seed": ranking.SEED,
@@ -184,9 +186,9 @@ def compute_statistics(opinions: CohortOpinions, parameters: RankingParameters) 
             "min_raters": min_raters,
         }
         | ({name: getattr(circle, name) for name in CIRCLE_COLUMNS} if circle else {}),
-        members=_members(opinions, rated, circle) if circle else {},
+        members=_members(opinions, rated, circle, pairs) if circle and pairs else {},
         films=films,
-        pairs=_pairs(opinions, rated, circle) if circle else {},
+        pairs=_pair_columns(opinions, rated, pairs) if pairs else {},
         scores={
             name: _score_columns(opinions, rated, scores[name], verdict) for name, verdict in rankings.items()
         },
@@ -353,17 +355,28 @@ def _divergence(opinions: CohortOpinions, rated: Rated, circle: CircleFit) -> di
     }
 
 
-def _members(opinions: CohortOpinions, rated: Rated, circle: CircleFit) -> Columns:
+def _members(opinions: CohortOpinions, rated: Rated, circle: CircleFit, pairs: Pairs) -> Columns:
+    user_ids = opinions.user_ids[rated.members]
+    companions = taste.companions(pairs, user_ids)
+
+    def users(members: Integers) -> NDArray[np.int64]:
+        return np.ma.masked_array(user_ids[members], members == taste.NOBODY)
+
     return {
-        "user_id": opinions.user_ids[rated.members],
+        "user_id": user_ids,
         "ratings_count": np.bincount(rated.member),
         "strictness": circle.strictness,
         "spread": circle.spread,
         "noise": circle.noise,
+        "compared_members_count": companions.compared,
+        "most_agreed_user_id": users(companions.most),
+        "most_agreed_similarity": companions.most_similarity,
+        "least_agreed_user_id": users(companions.least),
+        "least_agreed_similarity": companions.least_similarity,
     }
 
 
-def _pairs(opinions: CohortOpinions, rated: Rated, circle: CircleFit) -> Columns:
+def _pairs(opinions: CohortOpinions, rated: Rated, circle: CircleFit) -> Pairs:
     # b_i of a film is how far the crowd puts it from the middle, as the crowd-informed model counts it.
     # The circle's own estimate stands in where the crowd is silent: pulled to the average as it is, it
     # would leave a part of the film in everybody's residual.
@@ -373,7 +386,10 @@ def _pairs(opinions: CohortOpinions, rated: Rated, circle: CircleFit) -> Columns
     if known.any():
         film_offset[known] = average[known] - np.average(average[known], weights=rated.raters[known])
     residual = rated.stars - circle.strictness[rated.member] - film_offset[rated.film]
-    pairs = taste.compare_members(rated.member, rated.film, rated.half_stars, residual)
+    return taste.compare_members(rated.member, rated.film, rated.half_stars, residual)
+
+
+def _pair_columns(opinions: CohortOpinions, rated: Rated, pairs: Pairs) -> Columns:
     user_ids = opinions.user_ids[rated.members]
     first, second = user_ids[pairs.first], user_ids[pairs.second]
     return {

@@ -23,6 +23,7 @@ INTERVAL_Z = 1.959963984540054
 HALF_STARS = range(1, 11)
 # Residuals are sums of rounded numbers: a variance below this share of their squares is none.
 NO_SPREAD = 1e-12
+NOBODY = -1
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +53,21 @@ class Pairs:
     """Of the stars; NaN below `MIN_OVERLAP` and without variance."""
     residuals: Correlation
     """Beyond what the film and the member's strictness explain; NaN below `MIN_RESIDUAL_OVERLAP`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Companions:
+    """Who of a circle rates most and least like each of its M members."""
+
+    compared: Integers
+    """(M,) members with whom a similarity is known."""
+    most: Integers
+    """(M,) index of the member of the highest similarity; NOBODY if none is known."""
+    most_similarity: Floats
+    """(M,) NaN if none is known."""
+    least: Integers
+    """(M,) index of the member of the lowest similarity; NOBODY unless two are known."""
+    least_similarity: Floats
 
 
 def compare_members(member: Integers, film: Integers, half_stars: Integers, residual: Floats) -> Pairs:
@@ -115,3 +131,31 @@ def compare_members(member: Integers, film: Integers, half_stars: Integers, resi
             ratings=correlation(half_stars, MIN_OVERLAP, 0.0),
             residuals=correlation(residual, MIN_RESIDUAL_OVERLAP, NO_SPREAD),
         )
+
+
+def companions(pairs: Pairs, order: Integers) -> Companions:
+    """Who rates most and least like each member, by the shrunk r of the stars.
+
+    Args:
+        order: (M,) different numbers; of several equally similar members the one with the lowest is taken.
+    """
+    members = order.size
+    by_order = np.argsort(order)
+    place = np.argsort(by_order)
+    similarity = np.full((members, members), np.nan)
+    first, second = place[pairs.first], place[pairs.second]
+    similarity[first, second] = similarity[second, first] = pairs.ratings.shrunk
+    known = ~np.isnan(similarity)
+    compared = known.sum(axis=1)
+
+    def extreme(values: Floats, min_compared: int) -> tuple[Integers, Floats]:
+        # Of equal values the first is taken.
+        found = values.argmax(axis=1)
+        enough = compared >= min_compared
+        chosen = np.where(enough, by_order[found], NOBODY)
+        return chosen[place], np.where(enough, similarity[np.arange(members), found], np.nan)[place]
+
+    most, most_similarity = extreme(np.where(known, similarity, -np.inf), 1)
+    # Of one other member only nothing is the least.
+    least, least_similarity = extreme(np.where(known, -similarity, -np.inf), 2)
+    return Companions(compared[place], most, most_similarity, least, least_similarity)

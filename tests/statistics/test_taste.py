@@ -6,11 +6,12 @@ import json
 import math
 from itertools import combinations
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
@@ -123,3 +124,33 @@ def test_one_member_makes_no_pair() -> None:
 
 def test_the_limits_are_those_of_the_method() -> None:
     assert (taste.MIN_OVERLAP, taste.MIN_RESIDUAL_OVERLAP, taste.SHRINK_OVERLAP) == (5, 50, 25)
+
+
+# Three of the same taste are equally similar.
+@example(
+    [{film: 1 + film % 4 for film in range(6)}] * 3 + [{film: 1 + film % 3 for film in range(6)}], Random(1)
+)
+@settings(deadline=None, max_examples=60)
+@given(tastes, st.randoms(use_true_random=False))
+def test_companions_are_the_first_of_the_most_and_of_the_least_similar(
+    members: list[Taste], shuffle: Any
+) -> None:
+    order = list(range(10, 10 + len(members)))
+    shuffle.shuffle(order)
+    pairs = compare(members)
+    found = taste.companions(pairs, np.array(order))
+    for member in range(len(members)):
+        others = {
+            other: similarity
+            for other in range(len(members))
+            if other != member
+            and not math.isnan(similarity := pairs.ratings.shrunk[pair(pairs, *sorted((member, other)))])
+        }
+        assert found.compared[member] == len(others)
+        first = sorted(others, key=order.__getitem__)
+        most = max(first, key=others.__getitem__, default=taste.NOBODY)
+        # Of one other member only nothing is the least.
+        least = min(first, key=others.__getitem__) if len(others) > 1 else taste.NOBODY
+        assert (found.most[member], found.least[member]) == (most, least)
+        for other, similarity in ((most, found.most_similarity), (least, found.least_similarity)):
+            assert np.array_equal(similarity[member], others.get(other, np.nan), equal_nan=True)

@@ -32,87 +32,6 @@ habits as (
     select * from {{ ref('stg_circle__members') }}
 ),
 
--- By cohort_id, as its key has it: through taste_similarity the planner expects one row, and joins row by row.
-pairs as (
-    select
-        circle_pairs.cohort_id,
-        circle_pairs.user_a,
-        circle_pairs.user_b,
-        circle_pairs.similarity
-    from {{ ref('stg_circle__pairs') }} as circle_pairs
-    inner join cohorts on circle_pairs.cohort_id = cohorts.cohort_id
-    inner join {{ ref('stg_circle__circles') }} as circles
-        on circle_pairs.cohort_id = circles.cohort_id and circle_pairs.computation = circles.computation
-    where circle_pairs.similarity is not null
-),
-
--- Each pair as either of the two sees it: added up apart, as there are many.
-halves as (
-    select
-        cohort_id,
-        user_a as user_id,
-        count(*) as compared_members_count,
-        max(similarity) as highest,
-        min(similarity) as lowest
-    from pairs
-    group by cohort_id, user_a
-    union all
-    select
-        cohort_id,
-        user_b as user_id,
-        count(*) as compared_members_count,
-        max(similarity) as highest,
-        min(similarity) as lowest
-    from pairs
-    group by cohort_id, user_b
-),
-
-extremes as (
-    select
-        cohort_id,
-        user_id,
-        cast(sum(compared_members_count) as integer) as compared_members_count,
-        max(highest) as highest,
-        min(lowest) as lowest
-    from halves
-    group by cohort_id, user_id
-),
-
-ends as (
-    select
-        pairs.cohort_id,
-        pairs.user_a as user_id,
-        pairs.user_b as other_id,
-        pairs.similarity
-    from pairs
-    inner join extremes on pairs.cohort_id = extremes.cohort_id and pairs.user_a = extremes.user_id
-    where pairs.similarity = extremes.highest or pairs.similarity = extremes.lowest
-    union all
-    select
-        pairs.cohort_id,
-        pairs.user_b as user_id,
-        pairs.user_a as other_id,
-        pairs.similarity
-    from pairs
-    inner join extremes on pairs.cohort_id = extremes.cohort_id and pairs.user_b = extremes.user_id
-    where pairs.similarity = extremes.highest or pairs.similarity = extremes.lowest
-),
-
-partners as (
-    select
-        extremes.cohort_id,
-        extremes.user_id,
-        extremes.compared_members_count,
-        extremes.highest,
-        extremes.lowest,
-        min(case when ends.similarity = extremes.highest then ends.other_id end) as most_alike,
-        min(case when ends.similarity = extremes.lowest then ends.other_id end) as least_alike
-    from extremes
-    inner join ends on extremes.cohort_id = ends.cohort_id and extremes.user_id = ends.user_id
-    group by
-        extremes.cohort_id, extremes.user_id, extremes.compared_members_count, extremes.highest, extremes.lowest
-),
-
 final as (
     select
         cohorts.cohort,
@@ -129,17 +48,15 @@ final as (
             cast(opinions.{{ count_column(stars) }} as {{ double_type() }})
             / nullif(opinions.ratings_count, 0) as {{ share_column(stars) }},
         {% endfor %}
-        coalesce(partners.compared_members_count, 0) as compared_members_count,
-        partners.most_alike as most_agreed_user_id,
-        partners.highest as most_agreed_similarity,
-        -- Of one other member only nothing is the least.
-        case when partners.compared_members_count > 1 then partners.least_alike end as least_agreed_user_id,
-        case when partners.compared_members_count > 1 then partners.lowest end as least_agreed_similarity
+        coalesce(habits.compared_members_count, 0) as compared_members_count,
+        habits.most_agreed_user_id,
+        habits.most_agreed_similarity,
+        habits.least_agreed_user_id,
+        habits.least_agreed_similarity
     from cohorts
     inner join members on cohorts.cohort_id = members.cohort_id
     left join opinions on members.cohort_id = opinions.cohort_id and members.user_id = opinions.user_id
     left join habits on members.cohort_id = habits.cohort_id and members.user_id = habits.user_id
-    left join partners on members.cohort_id = partners.cohort_id and members.user_id = partners.user_id
 )
 
 select * from final

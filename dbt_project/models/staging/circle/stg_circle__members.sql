@@ -4,5 +4,10 @@ select
     ratings_count,
     strictness,
     spread,
-    noise
+    noise,
+    compared_members_count,
+    most_agreed_user_id,
+    most_agreed_similarity,
+    least_agreed_user_id,
+    least_agreed_similarity
 from {{ source('circle', 'circle_members') }}
