@@ -8,15 +8,20 @@ group by {{ columns | join(', ') }}
 having count(*) > 1
 {% endtest %}
 
-{# `computed`: the rows to look at instead, which have a column `cohort_id`. #}
-{% test holds(model, condition, computed=none) %}
+{# All rules of a mart in one reading. `broken_rule` names the first that a row breaks. `computed`: the rows to
+   look at instead of the mart's, which have a column `cohort_id`. #}
+{% test holds(model, rules, computed=none) %}
 select *
-from {{ computed or model }}
-where {{ is_requested() if computed else is_publishable() }} and ({{ condition }}) is not true
-{% endtest %}
-
-{% test accepted(model, column_name, values, computed=none) %}
-select {{ column_name }}
-from {{ computed or model }}
-where {{ is_requested() if computed else is_publishable() }} and {{ column_name }} not in ('{{ values | join("', '") }}')
+from (
+    select
+        *,
+        case
+            {% for name, condition in rules.items() -%}
+                when ({{ condition }}) is not true then '{{ name }}'
+            {% endfor %}
+        end as broken_rule
+    from {{ computed or model }}
+    where {{ is_requested() if computed else is_publishable() }}
+) as examined
+where broken_rule is not null
 {% endtest %}

@@ -33,6 +33,6 @@ def test_a_parameter_reaches_its_publication_and_a_failing_test_is_a_failed_chec
         connection.execute("update intermediate.cohort_stages set marts_version = 'an older one'")
         failed = almanac("stats", "refresh")
         assert failed.code == 1
-        assert "✗ check holds_film_rankings_eligible_rank_is_not_null" in failed.out
+        assert "✗ check rows_of_film_rankings_hold" in failed.out
         count = connection.execute("select count(*) from ops.publications").fetchone()
         assert count == (2,)
