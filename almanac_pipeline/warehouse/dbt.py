@@ -19,6 +19,7 @@ import tempfile
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -61,6 +62,8 @@ class NodeResult:
     status: str
     """success, pass, warn, no-op; anything else stands only in the nodes of a DbtError."""
     seconds: float
+    ended_at: datetime | None
+    """UTC; None if it was not executed."""
     rows_affected: int | None
     message: str | None
     relation: str | None
@@ -317,6 +320,7 @@ def _node_result(result: Any) -> NodeResult:
         name=node.name,
         status=str(result.status),
         seconds=result.execution_time,
+        ended_at=max((step.completed_at for step in result.timing if step.completed_at), default=None),
         rows_affected=rows if is_relation and isinstance(rows, int) and rows >= 0 else None,
         message=result.message,
         relation=f"{node.schema}.{node.alias}" if is_relation else None,
