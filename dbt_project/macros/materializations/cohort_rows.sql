@@ -52,8 +52,12 @@
     {%- call statement('statistics') -%}
         {{ refresh_statistics(target_relation, columns | select('in', keys) | list) }}
     {%- endcall -%}
-    {%- do apply_grants(target_relation, config.get('grants'), should_revoke=False) -%}
-    {%- do persist_docs(target_relation, model) -%}
+    {# Of a table that stood before, only a release changes these, and each is followed by a build of everything:
+       they took longer than a small cohort's rows. #}
+    {%- if existing is none or not invocation_args_dict.select -%}
+        {%- do apply_grants(target_relation, config.get('grants'), should_revoke=False) -%}
+        {%- do persist_docs(target_relation, model) -%}
+    {%- endif -%}
     {{ run_hooks(post_hooks, inside_transaction=True) }}
     {%- do adapter.commit() -%}
     {{ run_hooks(post_hooks, inside_transaction=False) }}
