@@ -16,6 +16,7 @@ PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3; do \
 export UV_SYSTEM_CERTS := $(if $(wildcard /etc/ssl/certs/ca-certificates.crt /etc/ssl/cert.pem /etc/pki/tls/certs/ca-bundle.crt),true,false)
 
 # Without kept bytecode every command compiles Dagster and dbt anew: over 2 s more each (some containers set this).
+# `install` imports all that commands import, so that they find it even where they may not keep any.
 unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help install lock demo test bench soak docs clean
@@ -33,6 +34,7 @@ $(INSTALLED): pyproject.toml requirements.lock
 	@$(BIN)/uv pip sync --quiet --python $(BIN)/python requirements.lock
 	@$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
 	@$(BIN)/almanac db prepare >/dev/null
+	@$(BIN)/python -c 'import almanac_pipeline.definitions'
 	@touch $@
 
 LOCK := $(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header --no-annotate pyproject.toml
