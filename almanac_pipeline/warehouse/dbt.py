@@ -18,7 +18,7 @@ import shutil
 import tempfile
 import threading
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -66,6 +66,8 @@ class NodeResult:
     """UTC; None if it was not executed."""
     rows_affected: int | None
     message: str | None
+    sql: str | None = field(repr=False)
+    """As it was executed; None of a seed."""
     relation: str | None
     """schema.table; None for tests."""
 
@@ -195,6 +197,8 @@ class _Invocation:
 
     target: Path
     logs: Path
+    database_url: str | None = field(repr=False)
+    """None if no database is looked at."""
 
     def __call__(self, arguments: Sequence[str], manifest: Manifest | None = None) -> list[NodeResult]:
         # dbt takes two seconds to import: not before it is needed.
@@ -212,6 +216,7 @@ class _Invocation:
             raise DbtError(f"dbt {arguments[0]}: {outcome.exception}") from outcome.exception
         nodes = [_node_result(result) for result in getattr(outcome.result, "results", ())]
         if not outcome.success:
+            nodes = [self._explained(node) for node in nodes]
             failed = [node for node in nodes if node.status in ("error", "fail", "runtime error")]
             words = "; ".join(f"{node.name}: {_one_line(node.message)}" for node in failed[:3])
             raise DbtError(
@@ -220,9 +225,20 @@ class _Invocation:
             )
         return nodes
 
+    def _explained(self, node: NodeResult) -> NodeResult:
+        """With the rules that rows break, where a test that failed says them; dbt itself only counts rows."""
+        if self.database_url is None or node.status != "fail" or "broken_rule" not in (node.sql or ""):
+            return node
+        query = f"select broken_rule, count(*) from ({node.sql}) as rows group by 1 order by 1"
+        with connect_to(self.database_url) as connection:
+            broken = connection.execute(query.encode()).fetchall()
+        return replace(node, message=", ".join(f"{rule} ({count:,} rows)" for rule, count in broken))
+
 
 @contextlib.contextmanager
-def _invocation(settings: Settings, environment: Mapping[str, str]) -> Iterator[_Invocation]:
+def _invocation(
+    settings: Settings, environment: Mapping[str, str], database_url: str | None = None
+) -> Iterator[_Invocation]:
     """One use of dbt at a time in this process, its profile in the environment, its target removed after."""
     logs = settings.home / "logs"
     logs.mkdir(parents=True, exist_ok=True)
@@ -230,7 +246,7 @@ def _invocation(settings: Settings, environment: Mapping[str, str]) -> Iterator[
         before = {name: os.environ.get(name) for name in environment}
         os.environ.update(environment)
         try:
-            yield _Invocation(Path(target), logs)
+            yield _Invocation(Path(target), logs, database_url)
         finally:
             # dbt leaves its log file open until the next invocation drops it unclosed.
             for handler in logging.getLogger("file_log").handlers:
@@ -244,7 +260,7 @@ def _invocation(settings: Settings, environment: Mapping[str, str]) -> Iterator[
 
 def _run(database_url: str, arguments: Sequence[str], settings: Settings) -> list[NodeResult]:
     prepare(settings)
-    with _invocation(settings, _profile(database_url)) as run:
+    with _invocation(settings, _profile(database_url), database_url) as run:
         return run([*arguments, "--no-write-json"], _manifest(database_url))
 
 
@@ -323,6 +339,7 @@ def _node_result(result: Any) -> NodeResult:
         ended_at=max((step.completed_at for step in result.timing if step.completed_at), default=None),
         rows_affected=rows if is_relation and isinstance(rows, int) and rows >= 0 else None,
         message=result.message,
+        sql=getattr(node, "compiled_code", None),
         relation=f"{node.schema}.{node.alias}" if is_relation else None,
     )
 

@@ -425,7 +425,9 @@ def test_readers_see_nothing_of_a_computation_until_it_is_published(corners: War
 def test_a_data_test_that_fails_fails_the_build_and_is_told_with_what_ran(corners: Warehouse) -> None:
     corners.execute("update intermediate.strategy_scores set tier = null where eligible")
     corners.execute("update intermediate.cohort_stages set marts_version = 'old'")
-    with pytest.raises(DbtError, match="rows_of_film_rankings_hold") as failed:
+    with pytest.raises(
+        DbtError, match=r"rows_of_film_rankings_hold: places_of_the_eligible \(\d+ rows\)"
+    ) as failed:
         run(corners, "ties")
     states = {node.name: node.status for node in failed.value.nodes if node.resource_type == "test"}
     assert [name for name, state in states.items() if state == "fail"] == ["rows_of_film_rankings_hold"]
