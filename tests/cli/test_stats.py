@@ -34,5 +34,6 @@ def test_a_parameter_reaches_its_publication_and_a_failing_test_is_a_failed_chec
         failed = almanac("stats", "refresh")
         assert failed.code == 1
         assert "✗ check rows_of_film_rankings_hold" in failed.out
+        assert "places_of_the_eligible" in failed.out + failed.err
         count = connection.execute("select count(*) from ops.publications").fetchone()
         assert count == (2,)

@@ -179,5 +179,6 @@ def _results(
                 asset_key=check.asset_key,
                 check_name=check.name,
                 passed=node.status == "pass",
+                description=None if node.status == "pass" else node.message,
                 metadata={"status": node.status, "seconds": round(node.seconds, 3)},
             )
