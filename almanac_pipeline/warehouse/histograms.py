@@ -16,6 +16,9 @@ from almanac_pipeline.warehouse.films import lock_films
 from almanac_pipeline.warehouse.runs import resolve_failures
 from almanac_pipeline.warehouse.upkeep import COHORT_FILMS
 
+TOLERANCE_SHARE = 0.01
+"""dbt's `histogram_tolerance_share`: by more than this the audit `global_histogram_total` fails."""
+
 _COUNT_COLUMNS = tuple(f"count_{half_stars // 2}_{half_stars % 2 * 5}" for half_stars in range(1, 11))
 
 
@@ -49,21 +52,33 @@ class HistogramPreview:
 def histograms_due(
     connection: psycopg.Connection, cohort_id: int, *, only_new: bool = False
 ) -> list[DueHistogram]:
-    """The cohort's films whose histogram was never read or too long ago, oldest first.
+    """The cohort's films whose histogram was never read or too long ago, or contradicts itself; oldest first.
 
-    With `only_new` those that were never read.
+    With `only_new` those that were never read, and those that contradict themselves once a day: the site may
+    be wrong, and a run that is asked for by the hour must not ask for them by the hour.
     """
     with connection.cursor(row_factory=class_row(DueHistogram)) as cursor:
         return cursor.execute(
             f"""
+            with seen as ({COHORT_FILMS}),
+            due as (
+                select film_id
+                from seen join ops.films_needing_enrichment using (film_id)
+                join ops.film_metadata_sync using (film_id)
+                where is_histogram_due and (histogram_fetched_at is null or not %(only_new)s)
+                union
+                select film_id
+                from seen join raw.film_histograms using (film_id) join ops.film_metadata_sync using (film_id)
+                where source = 'letterboxd'
+                    and abs({" + ".join(_COUNT_COLUMNS)} - stated_ratings) > %(tolerance)s * stated_ratings
+                    and (histogram_fetched_at < now() - interval '1 day' or not %(only_new)s)
+            )
             select film_id, histogram_url
-            from ({COHORT_FILMS}) as seen
-            join ops.films_needing_enrichment as needing using (film_id)
-            join ops.film_metadata_sync as sync using (film_id)
-            where is_histogram_due and (histogram_fetched_at is null or not %(only_new)s)
+            from due join seen using (film_id) join ops.film_metadata_sync using (film_id)
+            where histogram_url is not null
             order by histogram_fetched_at nulls first, watchers_count desc, film_id
             """,
-            {"cohort": cohort_id, "only_new": only_new},
+            {"cohort": cohort_id, "only_new": only_new, "tolerance": TOLERANCE_SHARE},
         ).fetchall()
 
 

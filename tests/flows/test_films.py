@@ -11,6 +11,7 @@ from typing import Any
 
 import psycopg
 import pytest
+import yaml
 
 from almanac_pipeline.errors import (
     BlockedError,
@@ -23,13 +24,14 @@ from almanac_pipeline.errors import (
 from almanac_pipeline.flows.films import Asking, Discovery, FilmsReport, discover, enrich_films
 from almanac_pipeline.flows.histograms import HistogramsReport, refresh_histograms
 from almanac_pipeline.flows.ratings import sync_ratings
-from almanac_pipeline.settings import Settings
+from almanac_pipeline.settings import PROJECT_ROOT, Settings
 from almanac_pipeline.sources.records import FilmPage, MediaType, PersonLink
 from almanac_pipeline.tally import count_request
 from almanac_pipeline.tmdb.client import TmdbAnswer
 from almanac_pipeline.tmdb.titles import TmdbCountry, TmdbTitle
 from almanac_pipeline.warehouse import matches
 from almanac_pipeline.warehouse.enrichment import DueFilm, FilmFields, combine, learn_tmdb_ids
+from almanac_pipeline.warehouse.histograms import TOLERANCE_SHARE
 from tests.flows.conftest import Query
 from tests.flows.world import World, film, film_page, histogram
 
@@ -911,6 +913,39 @@ def test_a_wrong_total_is_stored_for_the_audit_to_find(refresh: Refresh, world: 
     assert query("select stated_ratings from raw.film_histograms where stated_ratings > 45") == [
         {"stated_ratings": 1000}
     ]
+
+
+def test_a_histogram_that_contradicts_itself_is_read_again_at_once_but_by_schedule_once_a_day(
+    refresh: Refresh, world: World, settings: Settings, database_url: str, rated: str
+) -> None:
+    refresh()
+    page = "/csi/film/film-1/rating-histogram/"
+
+    def scheduled() -> int:
+        return refresh_histograms(database_url, settings, world, rated, only_new=True).due_count
+
+    with psycopg.connect(database_url, autocommit=True) as connection:
+        # Of 1,000 stated there are 991, then 989.
+        connection.execute("update raw.film_histograms set count_5_0 = 955, stated_ratings = 1000")
+        assert refresh().due_count == 0
+        connection.execute(
+            "update raw.film_histograms set count_5_0 = 953"
+            " where film_id = (select film_id from raw.films where slug = 'film-1')"
+        )
+        world.histograms[page] = replace(histogram(*range(10)), ratings=1000)
+        assert scheduled() == 0
+        assert (refresh().due_count, scheduled(), refresh().due_count) == (1, 0, 1)
+        connection.execute(
+            "update ops.film_metadata_sync set histogram_fetched_at = now() - interval '25 hours'"
+        )
+        assert (scheduled(), scheduled()) == (1, 0)
+    world.histograms[page] = histogram(*range(10))
+    assert (refresh().changed_count, refresh().due_count) == (1, 0)
+
+
+def test_the_audit_and_the_queue_of_histograms_have_the_same_tolerance() -> None:
+    variables = yaml.safe_load((PROJECT_ROOT / "dbt_project" / "dbt_project.yml").read_text())["vars"]
+    assert variables["histogram_tolerance_share"] == TOLERANCE_SHARE
 
 
 @pytest.mark.parametrize(
