@@ -85,7 +85,13 @@ def _show_plan(slugs: list[str], full: bool) -> None:
 
     settings = get_settings()
     with planning() as (connection, source, feeds):
-        _print_plans(plan_backfill(connection, settings, source, feeds, slugs, full=full), settings)
+        found = plan_backfill(connection, settings, source, feeds, slugs, full=full)
+        if found.reports:
+            _print_plans(list(found.reports.values()), settings)
+    if found.failures:
+        for error in found.failures.values():
+            print_error(str(error))
+        raise AlmanacError(f"Without a plan: {', '.join(found.failures)}.")
 
 
 def _print_plans(plans: list[CohortPlan], settings: Settings) -> None:

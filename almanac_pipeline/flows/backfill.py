@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 import psycopg
 
+from almanac_pipeline.errors import AlmanacError, ConfigurationError
+from almanac_pipeline.flows.automation import EachCohort
 from almanac_pipeline.flows.opinions import plan_sync
 from almanac_pipeline.flows.routes import Feeds, add_requests
 from almanac_pipeline.http.hosts import HostPolicy, host_of
@@ -47,8 +49,10 @@ def plan_backfill(
     slugs: Iterable[str],
     *,
     full: bool = False,
-) -> list[CohortPlan]:
+) -> EachCohort[CohortPlan]:
     """What each cohort lacks now. A film of several cohorts is counted with the first of them.
+
+    A cohort that has ended or whose definition is malformed is a failure of its own.
 
     Nothing is fetched but robots.txt, if no fresh copy is stored.
 
@@ -58,10 +62,15 @@ def plan_backfill(
     upkeep.prepare_view(connection, histogram_max_age_days=settings.histogram_max_age_days)
     with_pages, with_histograms = source.permits("film"), source.permits("histogram")
     counted_films, counted_histograms = set[int](), set[int]()
-    plans = []
+    plans: dict[str, CohortPlan] = {}
+    failures: dict[str, AlmanacError] = {}
     for slug in slugs:
         cohort_id = cohorts.get_cohort(connection, slug).cohort_id
-        sync = plan_sync(connection, settings, source, feeds, slug, full=full)
+        try:
+            sync = plan_sync(connection, settings, source, feeds, slug, full=full)
+        except ConfigurationError as error:
+            failures[slug] = error
+            continue
         films = [
             film
             for film in enrichment.films_due(
@@ -75,22 +84,20 @@ def plan_backfill(
             else set()
         )
         titles = [(1, 1) if film.tmdb_id is not None else (1, None) for film in films if settings.tmdb_token]
-        plans.append(
-            CohortPlan(
-                slug=slug,
-                members_count=len(sync.routes),
-                is_out_of_reach=sync.circle_requests is None,
-                member_requests=add_requests(
-                    [sync.circle_requests or (0, 0), *(route.requests for route in sync.routes)]
-                ),
-                film_pages=sum(film.needs_page and film.slug is not None for film in films),
-                histograms=len(bars - counted_histograms),
-                titles=add_requests(titles),
-            )
+        plans[slug] = CohortPlan(
+            slug=slug,
+            members_count=len(sync.routes),
+            is_out_of_reach=sync.circle_requests is None,
+            member_requests=add_requests(
+                [sync.circle_requests or (0, 0), *(route.requests for route in sync.routes)]
+            ),
+            film_pages=sum(film.needs_page and film.slug is not None for film in films),
+            histograms=len(bars - counted_histograms),
+            titles=add_requests(titles),
         )
         counted_films |= {film.film_id for film in films}
         counted_histograms |= bars
-    return plans
+    return EachCohort(plans, failures)
 
 
 def seconds_of(requests: Bounds, policy: HostPolicy, url: str) -> tuple[float, float | None]:

@@ -114,7 +114,7 @@ def sync_members(
     with connect_to(database_url, autocommit=True) as connection:
         cohort = cohorts.get_cohort(connection, cohort_slug)
         cohorts.require_active(cohort)
-        definition = cohorts.validated_definition(cohort.definition)
+        definition = cohorts.definition_of(cohort)
         cohort = cohorts.with_root(connection, cohort)
         with (
             runs.scrape_run(database_url, cohort.cohort_id, "members", run_id) as run,

@@ -259,7 +259,7 @@ def plan_sync(
 def _circle_requests(
     connection: psycopg.Connection, settings: Settings, source: Source, cohort: Cohort
 ) -> tuple[int, int | None] | None:
-    definition, seed_id = cohorts.validated_definition(cohort.definition), cohort.seed_user_id
+    definition, seed_id = cohorts.definition_of(cohort), cohort.seed_user_id
     state, stored = ScrapeState(), set[int]()
     if seed_id is not None and definition["kind"] == "following":
         state = staging.read_state(connection, seed_id, "following")
@@ -280,7 +280,7 @@ def _circle_requests(
 
 def _states_to_plan(connection: psycopg.Connection, cohort: Cohort) -> list[MemberState]:
     """The members, also those that the definition names and the next sync lets in."""
-    definition = cohorts.validated_definition(cohort.definition)
+    definition = cohorts.definition_of(cohort)
     # Names that are new get a row, as they will by the sync, for as long as we look.
     with connection.transaction(force_rollback=True):
         if definition["kind"] == "usernames":

@@ -35,10 +35,24 @@ class Cohort:
     slug: str
     label: str
     definition: dict[str, Any]
-    """As stored; `validated_definition` fills in what an earlier release did not know."""
+    """As stored; `definition_of` fills in what an earlier release did not know."""
     status: str
     seed_user_id: int | None
     """Who the circle was made from: the seed, or the owner of the list."""
+
+
+def definition_of(cohort: Cohort) -> dict[str, Any]:
+    """What the cohort is found by, with every key present. A row that somebody inserted may hold anything.
+
+    Raises:
+        ConfigurationError: the definition is malformed; the message names the cohort.
+    """
+    try:
+        return validated_definition(cohort.definition)
+    except ConfigurationError as error:
+        raise ConfigurationError(
+            f"The definition of the cohort {cohort.slug} cannot be used: {error}"
+        ) from None
 
 
 def validated_definition(definition: Mapping[str, Any]) -> dict[str, Any]:
@@ -50,8 +64,8 @@ def validated_definition(definition: Mapping[str, Any]) -> dict[str, Any]:
     Raises:
         ConfigurationError: something is missing, unknown or malformed; the message names it.
     """
-    kind = definition.get("kind")
-    if kind not in _KINDS:
+    kind = definition.get("kind") if isinstance(definition, Mapping) else None
+    if not isinstance(kind, str) or kind not in _KINDS:
         raise ConfigurationError(f"A cohort's kind is one of {', '.join(_KINDS)}, not {kind!r}.")
     known = _KINDS[kind]
     if unknown := set(definition) - known.keys() - {"kind"}:
@@ -114,7 +128,7 @@ def with_root(connection: psycopg.Connection, cohort: Cohort) -> Cohort:
 
     It stays without one if they asked to be forgotten.
     """
-    definition = validated_definition(cohort.definition)
+    definition = definition_of(cohort)
     name = definition.get("seed") or definition.get("owner")
     if cohort.seed_user_id is not None or not name:
         return cohort
@@ -145,12 +159,13 @@ def add_named_members(connection: psycopg.Connection, slug: str, usernames: Sequ
         known = next((cohort for cohort in list_cohorts(connection) if cohort.slug == slug), None)
         if known is None:
             return create_cohort(connection, slug, slug, {"kind": "usernames", "usernames": list(usernames)})
-        if known.definition.get("kind") != "usernames":
+        definition = definition_of(known)
+        if definition["kind"] != "usernames":
             raise ConfigurationError(
                 f"The members of {slug} are not found by names, so no name can be put into it. "
                 "Choose another slug, or one of kind usernames."
             )
-        names = [*(known.definition.get("usernames") or ()), *usernames]
+        names = [*definition["usernames"], *usernames]
         wanted = _without_forgotten(
             connection, validated_definition({"kind": "usernames", "usernames": names})
         )

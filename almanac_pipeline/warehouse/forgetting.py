@@ -345,7 +345,7 @@ def _clean_cohorts(
         new_label = slug if quoted.search(label) else label
         if not is_seed and cleaned == definition and new_label == label:
             continue
-        lost_root = any(cleaned.get(key) != definition.get(key) for key in ROOTS)
+        lost_root = any(cleaned.get(key) != definition[key] for key in ROOTS if key in cleaned)
         if is_seed or lost_root or cleaned.get("usernames") == []:
             ended[cohort_id] = slug
             rows["raw.cohort_members"] += connection.execute(
@@ -374,9 +374,17 @@ def _without(definition: Mapping[str, Any], names: Collection[str]) -> dict[str,
 
     def cleaned(key: str, value: Any) -> Any:
         if key in NAME_LISTS:
-            return [name for name in value or () if name not in names]
-        return None if key in ROOTS and value in names else value
+            several = value if isinstance(value, list) else [] if value is None else [value]
+            return [name for name in several if not is_one(name)]
+        return None if key in ROOTS and is_one(value) else value
 
+    def is_one(value: object) -> bool:
+        # A row that somebody inserted may have it in capitals.
+        return str(value).strip().lower() in names
+
+    # What is no object defines nothing.
+    if not isinstance(definition, Mapping):
+        return {}
     return {key: cleaned(key, value) for key, value in definition.items()}
 
 

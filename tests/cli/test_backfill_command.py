@@ -57,6 +57,25 @@ def test_two_cohorts_ask_once_for_the_films_that_both_have_seen(almanac: Almanac
     assert [line.split()[5] for line in lines[1:3]] == ["4", "0"]
 
 
+def test_a_cohort_that_is_nonsense_is_named_and_the_others_have_their_plan(
+    almanac: Almanac, permitted: str
+) -> None:
+    with psycopg.connect(permitted) as connection:
+        connection.execute(
+            """
+            insert into raw.cohorts (slug, label, definition) values
+                ('a-list', 'A', '[]'), ('blank', 'B', '{}'), ('odd', 'C', '{"kind": ["nonsense"]}')
+            """
+        )
+    outcome = almanac("backfill", "--plan")
+    assert outcome.code == 1
+    assert outcome.lines[1].split()[:2] == ["friends", "3"]
+    assert "The definition of the cohort odd cannot be used: A cohort's kind is one of" in outcome.err
+    assert outcome.err.endswith("\nError: Without a plan: a-list, blank, odd.\n")
+    assert "the cohort blank cannot be used" in almanac("scrape", "--plan", "--cohort", "blank").error
+    assert almanac("cohort", "list").code == almanac("status").code == 0
+
+
 def test_a_circle_that_may_not_be_read_is_said_to_be_so(
     almanac: Almanac, permitted: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

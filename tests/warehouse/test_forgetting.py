@@ -289,6 +289,17 @@ def test_no_kind_of_definition_keeps_the_name(
             create_cohort(auto, "circle", "Circle", found.definition)
 
 
+@pytest.mark.parametrize(
+    "definition", [["nn_x"], "nn_x", {"usernames": "NN_x"}, {"kind": "following", "seed": "NN_x"}]
+)
+def test_a_definition_that_somebody_wrote_by_hand_does_not_keep_the_name_either(
+    auto: psycopg.Connection, definition: object
+) -> None:
+    cohort(auto, "by-hand", definition)
+    forget(auto, "nn_x")
+    assert "nn_x" not in str(get_cohort(auto, "by-hand").definition).lower()
+
+
 def test_a_film_that_is_called_like_a_member_stays_in_a_definition(auto: psycopg.Connection) -> None:
     create_cohort(auto, "circle", "Circle", {"kind": "film", "film": "nn_x"})
     forget(auto, "nn_x")
