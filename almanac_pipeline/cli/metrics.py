@@ -14,11 +14,13 @@ def metrics(
 
     Example: `almanac metrics --print`
     """
+    from almanac_pipeline.flows.alerts import permitted
     from almanac_pipeline.observability.metrics import exposition, serve
     from almanac_pipeline.settings import get_settings
 
     settings = get_settings()
+    access = permitted(settings)
     if print_:
-        typer.echo(exposition(settings), nl=False)
+        typer.echo(exposition(settings, access), nl=False)
         return
-    serve(settings, host=host, port=port or settings.metrics_port)
+    serve(settings, access, host=host, port=port or settings.metrics_port)

@@ -30,14 +30,19 @@ class Delivery:
     error: str | None
 
 
-def look(database_url: str, settings: Settings, kinds: Collection[AlertKind] = frozenset(RULES)) -> int:
-    """Raise and resolve the alerts of these kinds, each as its rule finds it now; how many it finds."""
+def permitted(settings: Settings) -> Access:
+    """What these settings let us ask for."""
     site = settings.letterboxd_url
-    access = Access(
+    return Access(
         pages=permits_pages(settings, site),
         feeds=permits_feeds(settings, site),
         titles=settings.tmdb_token is not None,
     )
+
+
+def look(database_url: str, settings: Settings, kinds: Collection[AlertKind] = frozenset(RULES)) -> int:
+    """Raise and resolve the alerts of these kinds, each as its rule finds it now; how many it finds."""
+    access = permitted(settings)
     found = 0
     with connect_to(database_url, autocommit=True) as connection:
         for kind in kinds:

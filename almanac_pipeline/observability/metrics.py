@@ -19,6 +19,7 @@ from prometheus_client.registry import Collector
 
 from almanac_pipeline.errors import ConfigurationError, WarehouseError
 from almanac_pipeline.settings import Settings
+from almanac_pipeline.warehouse.alert_rules import GIGABYTE, Access, stale_cohorts
 from almanac_pipeline.warehouse.alerts import AlertKind
 from almanac_pipeline.warehouse.connection import connect_to, running_database_url
 from almanac_pipeline.warehouse.telemetry import MEASURES, Measure, Series, read_measure
@@ -27,20 +28,27 @@ from almanac_pipeline.warehouse.telemetry import MEASURES, Measure, Series, read
 QUERY_TIMEOUT_MILLISECONDS = 5_000
 SLOW_MEASURE_SECONDS = 300.0
 
+STALE = "almanac_cohorts_stale"
 OWN_GAUGES = {
+    STALE: "Active cohorts not read and published for too long, by the rule of the alert stale_cohort; also "
+    "while no daemon looks.",
     "almanac_database_up": "1: the database answers; 0: it does not, and what it would tell is missing.",
     "almanac_collection_seconds": "How long it took to collect these numbers.",
     "almanac_collection_failures": "Metrics that could not be read this time.",
     "almanac_disk_free_bytes": "Free space where the home folder is, and with it the embedded database.",
     "almanac_disk_size_bytes": "Size of that disk.",
+    "almanac_disk_wanted_bytes": "Less free space than this is an alert: ALMANAC_DISK_ALERT_GIGABYTES.",
 }
 
 
 class AlmanacCollector(Collector):
     """Everything that is measured, read anew each time; one reader at a time."""
 
-    def __init__(self, settings: Settings, *, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, settings: Settings, access: Access, *, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self._settings = settings
+        self._access = access
         self._clock = clock
         self._lock = threading.Lock()
         self._slow: dict[str, tuple[float, Metric]] = {}
@@ -61,10 +69,11 @@ class AlmanacCollector(Collector):
                 "almanac_collection_failures": failures,
                 "almanac_disk_free_bytes": disk.free,
                 "almanac_disk_size_bytes": disk.total,
+                "almanac_disk_wanted_bytes": self._settings.disk_alert_gigabytes * GIGABYTE,
             }
         yield from families
-        for name, description in OWN_GAUGES.items():
-            yield GaugeMetricFamily(name, description, value=values[name])
+        for name, value in values.items():
+            yield GaugeMetricFamily(name, OWN_GAUGES[name], value=value)
 
     def _read_database(self) -> tuple[list[Metric], int]:
         """The families, and how many could not be read.
@@ -85,39 +94,51 @@ class AlmanacCollector(Collector):
                     families.append(self._family(connection, measure))
                 except psycopg.Error:
                     failures += 1
+            try:
+                families.append(self._kept(STALE, lambda: self._stale(connection)))
+            except psycopg.Error:
+                failures += 1
         return families, failures
 
     def _family(self, connection: psycopg.Connection, measure: Measure) -> Metric:
-        if measure.name in self._slow:
-            read_at, family = self._slow[measure.name]
-            if self._clock() - read_at < SLOW_MEASURE_SECONDS:
-                return family
-        family = _family(measure, read_measure(connection, measure, get_args(AlertKind)))
-        if measure.is_slow:
-            self._slow[measure.name] = (self._clock(), family)
+        def read() -> Metric:
+            return _family(measure, read_measure(connection, measure, get_args(AlertKind)))
+
+        return self._kept(measure.name, read) if measure.is_slow else read()
+
+    def _stale(self, connection: psycopg.Connection) -> Metric:
+        findings = stale_cohorts(connection, self._settings, self._access)
+        return GaugeMetricFamily(STALE, OWN_GAUGES[STALE], value=sum(1 for _ in findings))
+
+    def _kept(self, name: str, read: Callable[[], Metric]) -> Metric:
+        """What was read of a slow metric, read again only after a while."""
+        read_at, family = self._slow.get(name, (-SLOW_MEASURE_SECONDS, None))
+        if family is None or self._clock() - read_at >= SLOW_MEASURE_SECONDS:
+            family = read()
+            self._slow[name] = (self._clock(), family)
         return family
 
 
-def registry(settings: Settings) -> CollectorRegistry:
+def registry(settings: Settings, access: Access) -> CollectorRegistry:
     """A registry with the almanac's metrics and nothing of this process."""
     found = CollectorRegistry()
-    found.register(AlmanacCollector(settings))
+    found.register(AlmanacCollector(settings, access))
     return found
 
 
-def exposition(settings: Settings) -> str:
+def exposition(settings: Settings, access: Access) -> str:
     """What /metrics answers."""
-    return generate_latest(registry(settings)).decode()
+    return generate_latest(registry(settings, access)).decode()
 
 
-def serve(settings: Settings, *, host: str, port: int) -> None:
+def serve(settings: Settings, access: Access, *, host: str, port: int) -> None:
     """Answer /metrics on `host`:`port` until the process is told to end.
 
     Raises:
         ConfigurationError: the port is taken, or the address is none of this machine.
     """
     try:
-        _, thread = start_http_server(port, addr=host, registry=registry(settings))
+        _, thread = start_http_server(port, addr=host, registry=registry(settings, access))
     except OSError as error:
         raise ConfigurationError(
             f"/metrics cannot be served on {host}:{port}: {error.strerror}. Choose another --port, or set "

@@ -15,10 +15,12 @@ from prometheus_client.parser import text_string_to_metric_families
 from almanac_pipeline.observability import metrics
 from almanac_pipeline.observability.metrics import AlmanacCollector, exposition, registry
 from almanac_pipeline.settings import Settings
+from almanac_pipeline.warehouse.alert_rules import GIGABYTE, Access
 from almanac_pipeline.warehouse.telemetry import MEASURES
 from tests.cli.conftest import Almanac, almanac  # noqa: F401
 
 MEMBER, COHORTS = "qqxann", 3
+ACCESS = Access(pages=True, feeds=True, titles=True)
 
 
 @pytest.fixture
@@ -56,7 +58,7 @@ def samples(text: str) -> dict[str, float]:
 
 
 def test_what_happened_is_read_as_prometheus_reads_it(busy: psycopg.Connection, settings: Settings) -> None:
-    text = exposition(settings)
+    text = exposition(settings, ACCESS)
     found = samples(text)
     assert found["almanac_database_up"] == 1
     assert found["almanac_collection_failures"] == 0
@@ -73,7 +75,7 @@ def test_no_member_is_named_whatever_is_wrong_with_them(busy: psycopg.Connection
         " select user_id, 'grid', 'NotFoundError', 'gone' from raw.users"
     )
     busy.execute("select ops.raise_alert('suspicious', 'member 1 likes', 'too few', null, 1)")
-    text = exposition(settings)
+    text = exposition(settings, ACCESS)
     assert "almanac_open_failures" in text
     assert MEMBER not in text
 
@@ -82,16 +84,29 @@ def test_a_cohort_has_a_handful_of_series_and_one_that_is_archived_none(
     busy: psycopg.Connection, settings: Settings
 ) -> None:
     busy.execute("update raw.cohorts set status = 'archived' where slug = 'c3'")
-    found = [name for name in samples(exposition(settings)) if "'cohort'" in name]
+    found = [name for name in samples(exposition(settings, ACCESS)) if "'cohort'" in name]
     assert {name.partition("{")[2] for name in found} == {"'cohort': 'c1'}", "'cohort': 'c2'}"}
     assert all("cohort" in measure.name for measure in MEASURES if "cohort" in measure.labels)
+
+
+def test_what_is_stale_or_too_full_is_what_the_settings_and_a_cohorts_own_cadence_say(
+    busy: psycopg.Connection, settings: Settings
+) -> None:
+    busy.execute("update raw.cohorts set created_at = now() - interval '30 hours'")
+    busy.execute("update raw.cohorts set sync_every_hours = 168 where slug = 'c1'")
+    found = samples(exposition(settings, ACCESS))
+    assert found["almanac_cohorts_stale"] == COHORTS - 1
+    assert found["almanac_disk_wanted_bytes"] == 5 * GIGABYTE
+    patient = settings.model_copy(update={"stale_hours": 31, "disk_alert_gigabytes": 2})
+    found = samples(exposition(patient, ACCESS))
+    assert (found["almanac_cohorts_stale"], found["almanac_disk_wanted_bytes"]) == (0, 2 * GIGABYTE)
 
 
 def test_while_the_database_is_away_it_is_said_and_the_disk_still_measured(tmp_path: Path) -> None:
     settings = Settings(  # type: ignore[call-arg]
         _env_file=None, home=tmp_path / "not" / "there", database_url="postgresql://nobody@127.0.0.1:1/none"
     )
-    found = samples(exposition(settings))
+    found = samples(exposition(settings, ACCESS))
     assert found.pop("almanac_database_up") == 0
     assert found["almanac_disk_size_bytes"] > 0
     assert set(found) < set(metrics.OWN_GAUGES)
@@ -99,14 +114,14 @@ def test_while_the_database_is_away_it_is_said_and_the_disk_still_measured(tmp_p
 
 def test_one_measure_that_fails_takes_no_other_with_it(busy: psycopg.Connection, settings: Settings) -> None:
     busy.execute("drop table ops.http_request_totals cascade")
-    found = samples(exposition(settings))
+    found = samples(exposition(settings, ACCESS))
     assert found["almanac_collection_failures"] == 5
     assert found["almanac_cohorts{'status': 'active'}"] == COHORTS
 
 
 def test_what_is_slow_is_read_again_only_after_a_while(busy: psycopg.Connection, settings: Settings) -> None:
     now = [0.0]
-    collector = AlmanacCollector(settings, clock=lambda: now[0])
+    collector = AlmanacCollector(settings, ACCESS, clock=lambda: now[0])
 
     def films_due() -> float:
         return next(f.samples[0].value for f in collector.collect() if f.name == "almanac_films_due")
@@ -120,7 +135,7 @@ def test_what_is_slow_is_read_again_only_after_a_while(busy: psycopg.Connection,
 
 
 def test_it_is_served_over_http(busy: psycopg.Connection, settings: Settings) -> None:
-    server, thread = start_http_server(0, addr="127.0.0.1", registry=registry(settings))
+    server, thread = start_http_server(0, addr="127.0.0.1", registry=registry(settings, ACCESS))
     try:
         with urllib.request.urlopen(f"http://127.0.0.1:{server.server_port}/metrics", timeout=30) as answer:
             assert "almanac_database_up 1.0" in answer.read().decode()

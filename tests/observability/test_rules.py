@@ -16,6 +16,7 @@ import yaml
 
 from almanac_pipeline.observability.metrics import OWN_GAUGES
 from almanac_pipeline.settings import PROJECT_ROOT
+from almanac_pipeline.warehouse.alert_rules import FAILURE_MINUTES, MOST_FAILURES
 from almanac_pipeline.warehouse.alerts import KINDS
 from almanac_pipeline.warehouse.telemetry import MEASURES
 
@@ -30,7 +31,7 @@ OF_PROMETHEUS = {"up", "job", "instance"}
 # The words of PromQL in use: a new one is added here knowingly.
 PROMQL = {
     *("and", "or", "by", "on", "sum", "count", "max", "avg", "time", "vector"),
-    *("rate", "increase", "delta", "topk", "bottomk", "offset", "max_over_time"),
+    *("rate", "increase", "topk", "bottomk"),
 }
 
 
@@ -87,6 +88,17 @@ def test_what_the_almanac_alerts_about_prometheus_does_too() -> None:
     assert {kind.runbook for kind in KINDS.values()} <= pages
     kinds = {kind for text in EXPRESSIONS.values() for kind in re.findall(r'\bkind="(\w+)"', text)}
     assert kinds <= set(KINDS)
+
+
+def test_a_rule_holds_no_limit_that_the_settings_say_otherwise() -> None:
+    limits = {rule["alert"]: set(re.findall(r"[<>=]=? *([\d.]+\w*)", rule["expr"])) for rule in rules()}
+    repeated = limits.pop("RepeatedFailures")
+    assert repeated == {str(MOST_FAILURES)}
+    assert f"in_{FAILURE_MINUTES}_minutes > " in EXPRESSIONS["RepeatedFailures"]
+    # Nothing, or is and is not.
+    assert set().union(*limits.values()) == {"0", "1"}
+    panels = "".join(path.read_text() for path in DASHBOARDS)
+    assert "86400" not in panels
 
 
 def test_every_alert_has_a_case_of_its_own_or_is_one_of_the_almanacs() -> None:
