@@ -302,6 +302,11 @@ def given_variables() -> list[str]:
     return sorted(name for name in os.environ if name.startswith("ALMANAC_"))
 
 
+def variables_of_runs() -> list[str]:
+    """What a run in a container of its own is handed on: the settings, and where traces go."""
+    return sorted(name for name in os.environ if name.startswith(("ALMANAC_", "OTEL_")))
+
+
 def settings_in_use() -> tuple[list[str], list[str]]:
     """Where settings were found, and which of the names there are no setting. Values stay unread."""
     env_file, toml_file = (Settings.model_config.get(key) for key in ("env_file", "toml_file"))

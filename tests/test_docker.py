@@ -197,10 +197,13 @@ def test_a_run_in_its_own_container_has_every_setting_of_the_daemon(monkeypatch:
     from almanac_pipeline.run_launcher import AlmanacDockerRunLauncher
 
     monkeypatch.setenv("ALMANAC_REQUESTS_PER_SECOND", "0.1")
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://collector:4318")
     described = yaml.safe_load((DOCKER / "dagster-docker.yaml").read_text())["run_launcher"]["config"]
     launcher = AlmanacDockerRunLauncher(**described)
     context = launcher.get_container_context(DagsterRun(job_name="enrich", run_id="1" * 32))
-    assert "ALMANAC_REQUESTS_PER_SECOND" in context.env_vars
+    assert {"ALMANAC_REQUESTS_PER_SECOND", "OTEL_EXPORTER_OTLP_ENDPOINT"} <= set(context.env_vars)
+    # The image is that of the code server, which nobody can ask in there.
+    assert context.container_kwargs["healthcheck"] == {"test": ["NONE"]}
     assert context.networks == ["cohort-almanac"]
     named = compose("compose.yaml", "compose.run-per-container.yaml")
     assert named["networks"]["inside"]["name"] == "cohort-almanac"
@@ -288,6 +291,7 @@ CHART = {
     "dagster-user-deployments": "enabled enableSubchart deployments",
     "runLauncher": "type config",
     "computeLogManager": "type",
+    "retention": "enabled schedule sensor",
     "telemetry": "enabled",
     "ingress": "enabled",
     "additionalInstanceConfig": "concurrency",
@@ -307,6 +311,34 @@ def test_the_values_are_of_the_chart_and_of_this_release() -> None:
     assert "password" not in json.dumps(values).lower().replace("postgresqlsecretname", "")
     dagster = locked(PROJECT_ROOT / "requirements.lock")["dagster"]
     assert f"--version {dagster}" in (DOCKER / "helm/values.yaml").read_text()
+
+
+def test_the_cluster_retries_limits_watches_and_prunes_as_the_other_instances_do() -> None:
+    values = yaml.safe_load((DOCKER / "helm/values.yaml").read_text())
+    usual = yaml.safe_load((PROJECT_ROOT / "dagster.yaml").read_text())
+    per_run = yaml.safe_load((DOCKER / "dagster-docker.yaml").read_text())
+    daemon = in_snake_case(values["dagsterDaemon"])
+    assert daemon["run_retries"] == usual["run_retries"]
+    # A pod may take longer to start.
+    monitoring = daemon["run_monitoring"] | {"start_timeout_seconds": 180}
+    assert monitoring == usual["run_monitoring"]
+    queue = daemon["run_coordinator"]["config"]["queued_run_coordinator"]
+    assert queue == per_run["concurrency"]["runs"]
+    keys = [limit["key"] for limit in queue["tag_concurrency_limits"]]
+    assert keys == [limit["key"] for limit in usual["concurrency"]["runs"]["tag_concurrency_limits"]]
+    assert in_snake_case(values["retention"]) == {"enabled": True} | usual["retention"]
+    pools = values["additionalInstanceConfig"]["concurrency"]["pools"]
+    assert pools == usual["concurrency"]["pools"]
+
+
+def in_snake_case(values: Any) -> Any:
+    """The chart's keys as Dagster's instance file has them."""
+    if isinstance(values, dict):
+        return {
+            re.sub("[A-Z]", lambda c: f"_{c[0].lower()}", key): in_snake_case(value)
+            for key, value in values.items()
+        }
+    return [in_snake_case(value) for value in values] if isinstance(values, list) else values
 
 
 def test_the_job_before_the_chart_migrates_with_the_same_image_and_secret() -> None:
