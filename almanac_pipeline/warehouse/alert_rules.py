@@ -118,7 +118,8 @@ group by slug, cohort_id order by slug
 """
 
 # Of the latest execution per check and partition. The audits are the alert held_back; of the warnings only
-# those about distributions and drift are meant for somebody: what is not covered stays so for months.
+# those about distributions and drift are meant for somebody: what is not covered stays so for months. Of a
+# cohort that is not active no check is executed any more.
 FAILED_CHECKS = """
 select
     array_to_string(array(select jsonb_array_elements_text(asset_key::jsonb)), '/'), check_name, partition,
@@ -131,6 +132,7 @@ from (
     order by asset_key, check_name, partition, id desc
 ) as latest
 where execution_status = 'FAILED'
+    and not exists (select from raw.cohorts where slug = partition and status <> 'active')
     and case asset_key
         when '["intermediate", "cohort_audits"]' then false
         when '["ops", "quality_measurements"]' then %(quality)s

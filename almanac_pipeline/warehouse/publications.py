@@ -399,7 +399,7 @@ def require_passed(connection: psycopg.Connection, cohort_id: int) -> None:
     """Raise unless the cohort's latest build was audited and no blocking rule failed.
 
     Raises:
-        HeldBackError: names the rules that failed.
+        HeldBackError: names the rules that failed; the caller names the cohort.
     """
     outcomes = audits(connection, cohort_id)
     if not have_passed(outcomes):
@@ -407,7 +407,7 @@ def require_passed(connection: psycopg.Connection, cohort_id: int) -> None:
         words = "; ".join(
             f"{a.rule}: expected {a.expected}, observed {a.observed} ({a.detail})" for a in failed
         )
-        raise HeldBackError(f"Cohort {cohort_id} is not published: {words or 'it was never audited'}")
+        raise HeldBackError(f"not published, because {words or 'it was never audited'}")
 
 
 def input_version(built: StageVersions) -> str | None:
@@ -465,5 +465,5 @@ def _insert_publication(connection: psycopg.Connection, cohort_id: int, run_id: 
             },
         ).fetchone()
     if publication is None:
-        raise HeldBackError(f"Cohort {cohort_id} has no marts of its latest input yet; run it again.")
+        raise HeldBackError("not published, because its marts do not show its latest input yet: run it again")
     return publication

@@ -308,6 +308,20 @@ def test_what_somebody_resolved_stays_resolved_until_the_check_is_executed_again
     assert "1 open" in webhook.texts()[-1]
 
 
+@pytest.mark.parametrize("status", ["paused", "archived"])
+def test_failed_checks_of_a_cohort_that_is_not_active_any_more_are_over(
+    status: str, almanac: Almanac, webhook: Slack, connection: psycopg.Connection
+) -> None:
+    connection.execute("insert into raw.cohorts (slug, label, definition) values ('friends', 'F', '{}')")
+    execute_check(connection, "FAILED")
+    execute_check(connection, "FAILED", "WARN", "ops.quality_measurements")
+    almanac("alerts", "send")
+    assert "2 open" in webhook.texts()[0]
+    connection.execute("update raw.cohorts set status = %s", [status])
+    almanac("alerts", "send")
+    assert "2 resolved" in webhook.texts()[0]
+
+
 def test_a_disk_that_fills_up_and_a_database_beyond_its_limit_are_told(
     almanac: Almanac, webhook: Slack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
