@@ -176,7 +176,7 @@ class _Launcher:
                 if event.is_step_failure or (event.is_failure and failure is None):
                     failure = event
         if failure is not None:
-            if _innermost(failure)[0] == "DagsterExecutionInterruptedError":
+            if innermost(failure)[0] == "DagsterExecutionInterruptedError":
                 raise KeyboardInterrupt
             raise RunFailedError(
                 f"{job_name}{_of(run)} failed at {cause_words(failure)} (run {run.run_id[:8]})",
@@ -303,12 +303,12 @@ def _one_line_if_the_database_goes() -> Iterator[None]:
 
 def cause_words(event: DagsterEvent) -> str:
     """`step: message` of the innermost error of a failure event, on one line."""
-    name, message = _innermost(event)
+    name, message = innermost(event)
     # Our own messages say it all; of others the class is half the message.
     return f"{event.step_key or 'start'}: {message.removeprefix(f'almanac_pipeline.errors.{name}: ')}"
 
 
-def _innermost(event: DagsterEvent) -> tuple[str, str]:
+def innermost(event: DagsterEvent) -> tuple[str, str]:
     """Class name and message of the error at the bottom of a failure event."""
     error = getattr(event.event_specific_data, "error", None)
     if error is None:

@@ -163,6 +163,41 @@ def test_a_cohort_that_nobody_has_read_is_built_once_even_if_that_fails(
     assert asked() == []
 
 
+@pytest.mark.parametrize(("error", "is_repeated"), [("RetriableError", True), ("NotFoundError", False)])
+def test_a_cohort_whose_members_could_not_be_found_is_tried_again_a_day_later_unless_that_failed_for_good(
+    instance: DagsterInstance,
+    warehouse: psycopg.Connection,
+    monkeypatch: pytest.MonkeyPatch,
+    error: str,
+    is_repeated: bool,
+) -> None:
+    from dagster import DagsterEvent
+    from dagster._core.execution.plan.objects import StepFailureData
+    from dagster._utils.error import SerializableErrorInfo
+
+    from almanac_pipeline.defs.automation import discovery
+
+    cohort_id = add_circle(warehouse, "circle", members=0)
+    register(instance, "circle")
+    run_id = add_run(instance, "cohort_almanac", "FAILURE", "circle")
+    cause = SerializableErrorInfo("It did not work.", [], error)
+    failure = StepFailureData(SerializableErrorInfo("A step failed.", [], "Failure", cause=cause), None)
+    event = DagsterEvent(
+        "STEP_FAILURE", "cohort_almanac", step_key="raw__cohort_members", event_specific_data=failure
+    )
+    instance.report_dagster_event(event, run_id)
+    warehouse.execute(
+        "insert into ops.scrape_runs (cohort_id, subject, status) values (%s, 'members', 'failed')",
+        [cohort_id],
+    )
+    assert not tick(discovery.first_builds, instance).run_requests
+    monkeypatch.setattr(discovery, "AGAIN_AFTER", timedelta(0))
+    keys = [request.run_key for request in tick(discovery.first_builds, instance).run_requests or []]
+    assert keys == ([f"again-{run_id}"] if is_repeated else [])
+    warehouse.execute("update ops.scrape_runs set status = 'succeeded'")
+    assert not tick(discovery.first_builds, instance).run_requests
+
+
 def test_a_cohort_that_a_command_is_building_is_left_to_it_for_as_long_as_it_lives(
     instance: DagsterInstance, warehouse: psycopg.Connection, url: str
 ) -> None:

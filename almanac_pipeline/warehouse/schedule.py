@@ -51,7 +51,8 @@ def scheduled_cohorts(connection: psycopg.Connection) -> list[ScheduledCohort]:
 
 
 def never_synced(connection: psycopg.Connection) -> tuple[list[str], list[str]]:
-    """Slugs of the active cohorts that no run has begun to read and no command is building now.
+    """Slugs of the active cohorts that nobody has begun to read, or of which nobody could find the members,
+    and that no command is building now.
 
     First those whose definition names the members, then those whose circle takes pages to find.
     """
@@ -59,7 +60,11 @@ def never_synced(connection: psycopg.Connection) -> tuple[list[str], list[str]]:
         """
         select slug, definition ->> 'kind' = 'usernames' as is_named from raw.cohorts
         where status = 'active'
-            and not exists (select from ops.scrape_runs where scrape_runs.cohort_id = cohorts.cohort_id)
+            and not exists (
+                select from ops.scrape_runs
+                where scrape_runs.cohort_id = cohorts.cohort_id
+                    and (subject, scrape_runs.status) <> ('members', 'failed')
+            )
             and not exists (
                 select from pg_locks
                 where locktype = 'advisory' and classid = %s and objsubid = 2 and granted
