@@ -141,6 +141,11 @@ class Settings(BaseSettings):
     request_log_keep_days: int = Field(
         default=90, ge=1, description="Rows of ops.http_requests older than this are deleted."
     )
+    alert_keep_days: int = Field(
+        default=90,
+        ge=1,
+        description="Alerts resolved longer ago than this are deleted, but for the latest of each subject.",
+    )
 
     inbox: Path | None = Field(
         default=None,

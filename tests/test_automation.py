@@ -557,8 +557,21 @@ def test_the_night_saves_first_and_deletes_only_what_is_old_and_superseded(
             " values (now() - make_interval(days => %s), 'localhost', 'profile', 1)",
             [days],
         )
+    for subject, days in (("a", 200), ("a", 100), ("b", 200), ("c", 100), ("c", 1), ("d", None)):
+        warehouse.execute(
+            "insert into ops.alerts (kind, subject, message, resolved_at)"
+            " values ('failed_check', %s, 'm', now() - make_interval(days => %s))",
+            [subject, days],
+        )
     report = keep_house(url, get_settings())
     assert (report.events_deleted_count, report.requests_deleted_count) == (3, 1)
+    assert report.alerts_deleted_count == 2
+    alerts = warehouse.execute(
+        "select subject, (now() - resolved_at)::text from ops.alerts order by alert_id"
+    )
+    assert [(subject, age and age.split()[0]) for subject, age in alerts] == [
+        ("a", "100"), ("b", "200"), ("c", "1"), ("d", None)
+    ]  # fmt: skip
     left = warehouse.execute("select dagster_event_type, partition from dagster.event_logs order by id")
     assert left.fetchall() == [
         ("ASSET_MATERIALIZATION", "a"),

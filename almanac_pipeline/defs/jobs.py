@@ -80,7 +80,7 @@ import_exports = dg.define_asset_job(
 nightly_maintenance = dg.define_asset_job(
     "nightly_maintenance",
     selection=dg.AssetSelection.assets("ops/housekeeping"),
-    description="Backup, retention of events and requests, vacuum.",
+    description="Backup, retention of events, requests and alerts, vacuum.",
     tags=TAGS,
     op_retry_policy=RETRIES,
 )

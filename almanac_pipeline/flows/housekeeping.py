@@ -21,6 +21,7 @@ class HousekeepingReport:
     backups_removed_count: int
     events_deleted_count: int
     requests_deleted_count: int
+    alerts_deleted_count: int
     seconds: float
 
 
@@ -35,6 +36,7 @@ def keep_house(database_url: str, settings: Settings) -> HousekeepingReport:
     with connect_to(database_url, autocommit=True) as connection:
         events = retention.delete_old_events(connection, older_than_days=settings.event_log_keep_days)
         requests = retention.delete_old_requests(connection, older_than_days=settings.request_log_keep_days)
+        alerts = retention.delete_old_alerts(connection, older_than_days=settings.alert_keep_days)
         retention.vacuum(connection)
     return HousekeepingReport(
         backup=backup.path.name,
@@ -42,5 +44,6 @@ def keep_house(database_url: str, settings: Settings) -> HousekeepingReport:
         backups_removed_count=backup.removed_count,
         events_deleted_count=events,
         requests_deleted_count=requests,
+        alerts_deleted_count=alerts,
         seconds=time.monotonic() - started,
     )

@@ -1,4 +1,4 @@
-"""What is deleted because it is old: events of Dagster's, the log of requests. And vacuum."""
+"""What is deleted because it is old: events of Dagster's, the log of requests, alerts. And vacuum."""
 
 from __future__ import annotations
 
@@ -58,6 +58,20 @@ delete from ops.http_requests where http_request_id in (
 )
 """
 
+# The latest of each subject says that an operator has resolved a check that has failed since no more.
+OLD_ALERTS = """
+delete from ops.alerts where alert_id in (
+    select alert_id from ops.alerts as alert
+    where resolved_at < now() - make_interval(days => %(days)s)
+        and exists (
+            select from ops.alerts as newer
+            where newer.alert_id > alert.alert_id
+                and newer.kind = alert.kind and newer.subject = alert.subject
+        )
+    limit %(batch)s
+)
+"""
+
 
 def delete_old_events(connection: psycopg.Connection, *, older_than_days: int) -> int:
     """Delete Dagster's events but for the latest of each asset, check and partition; returns how many.
@@ -77,6 +91,14 @@ def delete_old_events(connection: psycopg.Connection, *, older_than_days: int) -
 def delete_old_requests(connection: psycopg.Connection, *, older_than_days: int) -> int:
     """Delete rows of the log of requests; returns how many. `connection` is in autocommit mode."""
     return _in_batches(connection, OLD_REQUESTS, {"days": older_than_days})
+
+
+def delete_old_alerts(connection: psycopg.Connection, *, older_than_days: int) -> int:
+    """Delete alerts resolved longer ago than that, but for the latest of each subject; returns how many.
+
+    `connection` is in autocommit mode.
+    """
+    return _in_batches(connection, OLD_ALERTS, {"days": older_than_days})
 
 
 def vacuum(connection: psycopg.Connection) -> None:

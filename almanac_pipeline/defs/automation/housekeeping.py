@@ -9,7 +9,7 @@ from almanac_pipeline.flows.housekeeping import keep_house
 
 @dg.asset(
     key=["ops", "housekeeping"],
-    description="The database: backed up, rid of events and requests older than is kept, and vacuumed.",
+    description="The database: backed up, rid of old events, requests and alerts, and vacuumed.",
     group_name="maintenance",
     owners=["team:almanac"],
     kinds={"python", "postgres"},
@@ -19,7 +19,7 @@ def housekeeping(almanac: Almanac) -> dg.MaterializeResult:
     with final_errors():
         report = keep_house(almanac.database_url, almanac.settings)
     summary = (
-        f"{report.backup}, {report.backup_bytes / 1e6:,.0f} MB; {report.events_deleted_count:,} events and "
-        f"{report.requests_deleted_count:,} requests deleted"
+        f"{report.backup}, {report.backup_bytes / 1e6:,.0f} MB; {report.events_deleted_count:,} events, "
+        f"{report.requests_deleted_count:,} requests, {report.alerts_deleted_count:,} alerts deleted"
     )
     return dg.MaterializeResult(metadata=report_metadata(report, summary))
