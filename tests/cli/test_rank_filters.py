@@ -190,11 +190,10 @@ def test_the_choices_of_the_command_line_are_those_of_the_marts() -> None:
     slices = {path.stem for path in (PROJECT_ROOT / "dbt_project/models/marts/slices").glob("*.sql")}
     assert set(get_args(rank.Slice)) == slices - {"by_director"}
     lists = [
-        {str(value) for value in test["accepted"]["arguments"]["values"]}
+        set(re.findall(r"'([^']+)'", condition))
         for model in yaml.safe_load(accepted)["models"]
-        for column in model["columns"]
-        for test in column.get("data_tests", ())
-        if "accepted" in test
+        for test in model.get("data_tests", ())
+        for condition in test.get("holds", {}).get("arguments", {}).get("rules", {}).values()
     ]
     for choices in (rank.Strategy, rank.Label, rank.Distribution):
         assert set(get_args(choices)) in lists
