@@ -1,4 +1,5 @@
-"""Dagster's instance for this project: its storage, its logs, its home folder, and runs that died.
+"""Dagster's instance for this project: its storage, its logs, its launcher, its home folder, and runs
+that died.
 
 Named in dagster.yaml. Nothing of the domain belongs here.
 """
@@ -12,8 +13,9 @@ from collections.abc import Collection, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from dagster import DagsterInstance, DagsterRun, DagsterRunStatus, RunsFilter
+from dagster import DagsterInstance, DagsterRun, DagsterRunStatus, DefaultRunLauncher, RunsFilter
 from dagster._core.execution.compute_logs import redirect_to_file
+from dagster._core.launcher import CheckRunHealthResult, WorkerStatus
 from dagster._core.storage.compute_log_manager import CapturedLogContext, ComputeIOType
 from dagster._core.storage.dagster_run import NOT_FINISHED_STATUSES
 from dagster._core.storage.local_compute_log_manager import IO_TYPE_EXTENSION, LocalComputeLogManager
@@ -23,12 +25,16 @@ from dagster_postgres import DagsterPostgresStorage
 from sqlalchemy import create_engine
 
 from almanac_pipeline.cohort_tags import cohorts_of
+from almanac_pipeline.liveness import Watch
 from almanac_pipeline.services import start_time
 from almanac_pipeline.settings import PROJECT_ROOT, Settings, get_settings
-from almanac_pipeline.warehouse.connection import dagster_url
+from almanac_pipeline.warehouse.connection import connect_to, dagster_url, database_failures, database_url
+from almanac_pipeline.warehouse.heartbeats import last_signs
 
 RUN_PROCESS_TAG = "almanac/process"
 POOL_LIMITS = {"imports": 1, "scrape": 2, "enrichment": 5, "dbt": 1}
+DEATH = "The process that executed this run was killed, or its machine stopped."
+RUNS = CheckRunHealthResult(WorkerStatus.RUNNING)
 
 
 class AlmanacStorage(DagsterPostgresStorage):
@@ -57,6 +63,24 @@ class AlmanacStorage(DagsterPostgresStorage):
         cls, inst_data: ConfigurableClassData | None, config_value: Mapping[str, Any]
     ) -> AlmanacStorage:
         return cls(dagster_url(), inst_data)
+
+
+class AlmanacRunLauncher(DefaultRunLauncher):
+    """Runs as processes of the code server, of which run monitoring can tell whether they live.
+
+    Dagster's own leaves that to the code server, which may have died with them.
+    """
+
+    def __init__(self, inst_data: ConfigurableClassData | None = None) -> None:
+        super().__init__(inst_data)
+        self._watch = Watch()
+
+    @property
+    def supports_check_run_worker_health(self) -> bool:
+        return True
+
+    def check_run_worker_health(self, run: DagsterRun) -> CheckRunHealthResult:
+        return worker_health(run, self._watch)
 
 
 class AlmanacComputeLogs(LocalComputeLogManager):
@@ -112,40 +136,36 @@ def set_pool_limits(instance: DagsterInstance) -> None:
 
 
 def process_tag(parent_run_id: str | None = None) -> str:
-    """This process, such that a later process can tell whether it still lives, and what it repeats."""
+    """Marks a run that a command executes in its own process, and what that run repeats."""
     return f"{os.getpid()}:{start_time(os.getpid())}:{parent_run_id or ''}"
 
 
-def close_dead_runs(instance: DagsterInstance) -> list[str]:
-    """Mark as failed the runs whose command-line process was killed, and free their slots.
+def close_dead_runs(instance: DagsterInstance, watch: Watch | None = None) -> list[str]:
+    """Mark as failed the runs whose process has died, and free their slots; the daemon repeats its own.
 
-    A run that `almanac` executes in its own process has no monitor; kill -9 leaves it "started".
+    What cannot be told at once, as of a run elsewhere, needs a `watch` that is kept from look to look.
     Returns the run ids that were closed.
     """
-    closed = []
     statuses = [DagsterRunStatus.STARTED, DagsterRunStatus.STARTING, DagsterRunStatus.NOT_STARTED]
-    for run in instance.get_runs(filters=RunsFilter(statuses=statuses)):
-        if not has_died(run):
-            continue
-        instance.report_run_failed(run, message="The process that executed this run was killed.")
+    runs = instance.get_runs(filters=RunsFilter(statuses=statuses))
+    # A run of the daemon that has not begun has no process yet: its own start timeout is for that.
+    begun = [run for run in runs if run.status is DagsterRunStatus.STARTED or is_run_by_command(run)]
+    closed = _dead(begun, watch or Watch())
+    for run in closed:
+        instance.report_run_failed(run, message=DEATH)
         instance.event_log_storage.free_concurrency_slots_for_run(run.run_id)
-        closed.append(run.run_id)
-    return closed
-
-
-def has_died(run: DagsterRun) -> bool:
-    """Whether the run was executed by a command of this machine that is gone."""
-    return is_run_by_command(run) and not _lives(run.tags[RUN_PROCESS_TAG])
+    return [run.run_id for run in closed]
 
 
 def cohorts_in_hand(instance: DagsterInstance, jobs: Collection[str] = ()) -> set[str]:
     """The cohorts of all runs that have not ended, of these jobs or of any. A dead command holds none."""
     known = instance.get_dynamic_partitions("cohorts")
     runs = instance.get_runs(filters=RunsFilter(statuses=list(NOT_FINISHED_STATUSES)))
+    dead = {run.run_id for run in _dead([run for run in runs if is_run_by_command(run)], Watch())}
     return {
         cohort
         for run in runs
-        if (not jobs or run.job_name in jobs) and not has_died(run)
+        if (not jobs or run.job_name in jobs) and run.run_id not in dead
         for cohort in cohorts_of(run.tags, known)
     }
 
@@ -161,6 +181,15 @@ def is_run_by_command(run: DagsterRun) -> bool:
     return parent == (run.parent_run_id or "")
 
 
-def _lives(tag: str) -> bool:
-    pid, started = tag.split(":")[:2]
-    return start_time(int(pid)) == started
+def worker_health(run: DagsterRun, watch: Watch) -> CheckRunHealthResult:
+    """What Dagster's run monitoring asks a launcher of a run that has begun."""
+    is_dead = bool(_dead([run], watch))
+    return CheckRunHealthResult(WorkerStatus.FAILED, DEATH) if is_dead else RUNS
+
+
+def _dead(runs: Sequence[DagsterRun], watch: Watch) -> list[DagsterRun]:
+    if not runs:
+        return []
+    with database_failures(), connect_to(database_url()) as connection:
+        signs = last_signs(connection, [run.run_id for run in runs])
+    return [run for run in runs if run.run_id in signs and watch.is_dead(signs[run.run_id])]

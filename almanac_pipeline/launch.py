@@ -12,6 +12,7 @@ import time
 from collections.abc import Collection, Generator, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
+from datetime import UTC
 from typing import TYPE_CHECKING, Any, cast
 
 from rich.console import Console
@@ -22,6 +23,8 @@ from almanac_pipeline.settings import Settings
 
 if TYPE_CHECKING:
     from dagster import DagsterEvent, DagsterInstance, DagsterRun, Definitions
+
+    from almanac_pipeline.liveness import Watch
 
 # What a repetition takes over of a run's tags: its cohorts, and how they were to be built.
 KEPT_TAGS = (PARTITION_TAG, *RANGE_TAGS, COHORTS_TAG, "almanac/mode", "almanac/force")
@@ -117,6 +120,7 @@ class _Launcher:
     definitions: Definitions
     partitions_name: str
     console: Console
+    watch: Watch
 
     def execute(
         self,
@@ -173,6 +177,10 @@ class _Launcher:
         with RunView(self.console) as view, closing(executing) as events:
             for event in events:
                 view.handle(event)
+                if (pool := full_pool(event)) is not None:
+                    # Who has it may have died; Dagster says every five minutes that the step still waits.
+                    almanac_instance.close_dead_runs(self.instance, self.watch)
+                    view.waits(str(event.step_key), pool, holders(pool))
                 if event.is_step_failure or (event.is_failure and failure is None):
                     failure = event
         if failure is not None:
@@ -201,6 +209,7 @@ def _dagster(settings: Settings, console: Console) -> Iterator[_Launcher]:
 
         from almanac_pipeline import instance as almanac_instance
         from almanac_pipeline import partitions
+        from almanac_pipeline.liveness import Watch
         from almanac_pipeline.observability.steps import record_runs
         from almanac_pipeline.warehouse import dbt
         from almanac_pipeline.warehouse.connection import prepared_database_url
@@ -213,12 +222,13 @@ def _dagster(settings: Settings, console: Console) -> Iterator[_Launcher]:
 
     with _one_line_if_the_database_goes(), DagsterInstance.get() as instance:
         almanac_instance.set_pool_limits(instance)
-        for run_id in almanac_instance.close_dead_runs(instance):
+        watch = Watch()
+        for run_id in almanac_instance.close_dead_runs(instance, watch):
             console.print(
                 f"[yellow]Run {run_id[:8]} was killed earlier; going on from its last checkpoint.[/]"
             )
         try:
-            yield _Launcher(instance, defs, str(partitions.cohorts.name), console)
+            yield _Launcher(instance, defs, str(partitions.cohorts.name), console, watch)
         finally:
             # A database that went away is told by what it ended; then the next command records the run.
             with suppress(WarehouseError):
@@ -234,6 +244,28 @@ def _nothing_collected() -> Iterator[None]:
     finally:
         gc.freeze()
         gc.enable()
+
+
+def full_pool(event: DagsterEvent) -> str | None:
+    """The pool that a step waits for, if the event says that it does."""
+    metadata = getattr(event.event_specific_data, "metadata", {}) if event.step_key else {}
+    pool = metadata.get("pool") if event.event_type_value == "ENGINE_EVENT" else None
+    return None if pool is None else str(pool.value)
+
+
+def holders(pool: str) -> list[str]:
+    """In words, the runs that have the places of a pool."""
+    from almanac_pipeline.warehouse.connection import connect
+    from almanac_pipeline.warehouse.heartbeats import held_slots
+
+    with connect() as connection:
+        slots = held_slots(connection, pool)
+    return [
+        f"run {slot.run_id[:8]}"
+        + (f" of {slot.job}" if slot.job else "")
+        + (f", begun {slot.began_at.astimezone(UTC):%H:%M} UTC" if slot.began_at else "")
+        for slot in slots
+    ]
 
 
 def _empty_queues(settings: Settings) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from types import TracebackType
 from typing import TYPE_CHECKING
@@ -111,6 +111,14 @@ class RunView:
             self._finish(step, succeeded=kind == "STEP_SUCCESS")
         elif kind == "STEP_SKIPPED":
             self.skipped.append(step)
+
+    def waits(self, step: str, pool: str, holders: Sequence[str]) -> None:
+        """Say that a step waits for its place in a pool, and who has the places."""
+        held = f", held by {'; '.join(holders)}" if holders else ""
+        self._console.print(
+            f"[yellow]…[/] {_readable(step)} waits for a place in the pool {pool}{held}. Ctrl-C ends it.",
+            highlight=False,
+        )
 
     def _finish(self, step: str, *, succeeded: bool) -> None:
         seconds = time.monotonic() - self._started.get(step, time.monotonic())

@@ -13,6 +13,8 @@ from typing import Literal
 
 import psycopg
 
+from almanac_pipeline.warehouse.heartbeats import forget_ended
+
 # The statuses in which a run stays.
 FINAL_STATUSES = ("success", "failure", "canceled")
 # The steps from raw rows to a publication.
@@ -114,7 +116,9 @@ def record_runs(connection: psycopg.Connection) -> list[EndedRun]:
     if not _exist(connection, "dagster.event_logs"):
         return []
     rows = connection.execute(_RECORD_RUNS, {"final": list(FINAL_STATUSES)})
-    return [run for run in (EndedRun(*row) for row in rows) if run.status in FINAL_STATUSES]
+    ended = [run for run in (EndedRun(*row) for row in rows) if run.status in FINAL_STATUSES]
+    forget_ended(connection)
+    return ended
 
 
 def record_memory(connection: psycopg.Connection, run_id: str, peak_memory_bytes: int) -> None:
