@@ -16,6 +16,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -23,6 +24,9 @@ from almanac_pipeline.errors import AlmanacError
 from almanac_pipeline.settings import PROJECT_ROOT, Settings
 
 STOP_TIMEOUT_SECONDS = 15.0
+# Set for every service, to the home folder, and inherited by all that it starts: code servers and runs are
+# found by it when those who started them were killed.
+MARK = "COHORT_ALMANAC_SERVICE_OF"
 
 
 class ServiceError(AlmanacError):
@@ -47,6 +51,7 @@ class Services:
         self._settings = settings
         self._folder = settings.home / "run"
         self._logs = settings.home / "logs"
+        self._mark = str(settings.home.resolve())
 
     def start_dagster(self, *, port: int | None = None) -> Service:
         """Start webserver and daemon and wait until the UI answers. Returns the webserver."""
@@ -109,6 +114,7 @@ class Services:
             process = subprocess.Popen(
                 command,
                 cwd=PROJECT_ROOT,
+                env={**os.environ, MARK: self._mark},
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -160,8 +166,27 @@ class Services:
         return True
 
     def stop_all(self) -> list[str]:
-        """Stop every service; returns the names of those that ran."""
-        return [service.name for service in self.running() if self.stop(service.name)]
+        """Stop every service and all that services started; returns the names of those that ran."""
+        stopped = [service.name for service in self.running() if self.stop(service.name)]
+        left = self._left_behind()
+        if left:
+            stopped.append(f"{len(left)} left behind")
+        for number in (signal.SIGTERM, signal.SIGKILL):
+            for pid in left:
+                _signal(pid, number)
+            deadline = time.monotonic() + STOP_TIMEOUT_SECONDS
+            while (left := self._left_behind()) and time.monotonic() < deadline:
+                time.sleep(0.05)
+        return stopped
+
+    def _left_behind(self) -> list[int]:
+        """The processes that bear our mark; none where the system does not show the environment of others."""
+        marked = f"{MARK}={self._mark}".encode()
+        return [
+            int(folder.name)
+            for folder in Path("/proc").glob("[0-9]*")
+            if int(folder.name) != os.getpid() and marked in _environment(folder)
+        ]
 
 
 def free_port(preferred: int) -> int:
@@ -203,6 +228,19 @@ def _module(name: str, *arguments: str) -> list[str]:
 def _default_signals() -> None:
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+def _environment(process: Path) -> list[bytes]:
+    """What a process was started with; nothing of one that ended or belongs to somebody else."""
+    try:
+        return (process / "environ").read_bytes().split(b"\0")
+    except OSError:
+        return []
+
+
+def _signal(pid: int, number: signal.Signals) -> None:
+    with suppress(ProcessLookupError, PermissionError):
+        os.kill(pid, number)
 
 
 def _signal_group(pid: int, number: signal.Signals) -> None:

@@ -147,6 +147,32 @@ time.sleep(60)
     assert eventually(lambda: start_time(child) == "gone")
 
 
+@pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="needs /proc")
+def test_what_a_killed_service_left_behind_is_stopped_too_and_nothing_of_another_home(
+    services: Services, tmp_path: Path
+) -> None:
+    note = tmp_path / "pid"
+    # A session of its own, as a run's process may have; the service is killed and forgotten.
+    code = f"""
+import os, time
+if os.fork() == 0:
+    os.setsid()
+    open({str(note)!r}, "w").write(str(os.getpid()))
+time.sleep(60)
+"""
+    other = Services(Settings(_env_file=None, home=tmp_path / "other"))  # type: ignore[call-arg]
+    stranger = other.start("clock", ["sleep", "60"])
+    killed = services.start("family", python(code))
+    assert eventually(lambda: note.exists() and note.read_text() != "")
+    os.kill(killed.pid, signal.SIGKILL)
+    assert eventually(lambda: services.get("family") is None)
+    assert services.stop_all() == ["1 left behind"]
+    assert start_time(int(note.read_text())) == "gone"
+    assert other.stop_all() == ["clock"]
+    assert start_time(stranger.pid) == "gone"
+    assert services.stop_all() == []
+
+
 def test_a_process_that_ignores_the_polite_signal_is_killed(
     services: Services, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
