@@ -122,11 +122,15 @@ def prepare_dagster_home(settings: Settings) -> None:
     os.environ.setdefault("DAGSTER_DISABLE_TELEMETRY", "1")
 
 
-def prepare_instance(settings: Settings) -> None:
-    """Prepare the home folder, and the instance with the pools' slots in it."""
+def prepare_instance(settings: Settings) -> list[str]:
+    """Prepare the home folder, and the instance with the pools' slots in it.
+
+    Returns the ids of runs that had died, as `close_dead_runs`.
+    """
     prepare_dagster_home(settings)
     with DagsterInstance.get() as instance:
         set_pool_limits(instance)
+        return close_dead_runs(instance)
 
 
 def set_pool_limits(instance: DagsterInstance) -> None:

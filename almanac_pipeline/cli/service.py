@@ -26,9 +26,13 @@ def up() -> None:
         dbt.prepare(settings)
         dbt.bootstrap(database_url, settings=settings)
     with console.status("starting Dagster (about 15 s)"):
-        prepare_instance(settings)
+        died = prepare_instance(settings)
         webserver = Services(settings).start_dagster()
         metrics = Services(settings).start_metrics()
+    if died:
+        console.print(
+            f"runs       {len(died)} had died: marked as failed, and repeated if they were the daemon's"
+        )
     console.print(f"database   {describe(database_url)}", highlight=False)
     console.print(f"Dagster UI {webserver.url}", highlight=False)
     console.print(f"metrics    {metrics.url}/metrics", highlight=False)
@@ -103,7 +107,7 @@ def status() -> None:
         for row in cohort_overview(connection):
             table.add_row(
                 row.slug,
-                row.status,
+                f"{row.status}, [red]held back[/]" if row.is_held_back else row.status,
                 f"{row.members:,}",
                 f"{row.ratings:,}",
                 _time(row.published_at),
