@@ -10,6 +10,8 @@ from almanac_pipeline.errors import AlmanacError
 from almanac_pipeline.settings import PROJECT_ROOT, Settings, settings_in_use
 
 MINIMUM_FREE_BYTES = 2 * 1024**3
+# The daemon frees after one minute what a run that has ended still holds.
+SLOT_PATIENCE_SECONDS = 300
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +81,7 @@ def _database(settings: Settings) -> Iterator[Finding]:
         else:
             yield Finding("schema", True, f"at revision {revision}")
         yield from _fetching(settings, url)
+        yield from _service(url)
     except AlmanacError as error:
         yield Finding("database", False, str(error))
 
@@ -104,6 +107,50 @@ def _fetching(settings: Settings, url: str) -> Iterator[Finding]:
         yield Finding("requests", True, f"{name}: {budget_words(settings, name, requests)}")
     if alerts:
         yield Finding("alerts", None, f"{len(alerts)} open: `almanac alerts` says what to do")
+
+
+def _service(url: str) -> Iterator[Finding]:
+    """The daemon, the runs under way and the places in pools; nothing before Dagster's first start."""
+    from almanac_pipeline.liveness import Watch
+    from almanac_pipeline.warehouse.connection import connect_to
+    from almanac_pipeline.warehouse.heartbeats import (
+        DAEMONS,
+        has_runs,
+        held_slots,
+        last_signs,
+        silent_daemons,
+    )
+
+    with connect_to(url) as connection:
+        if not has_runs(connection):
+            return
+        silent, signs, slots = silent_daemons(connection), last_signs(connection), held_slots(connection)
+    if len(silent) == len(DAEMONS):
+        yield Finding("daemon", None, "none runs, so nothing begins by itself: `almanac up` starts one")
+    elif silent:
+        words = ", ".join(silent)
+        yield Finding("daemon", False, f"no sign of life from {words}: `almanac down`, then `almanac up`")
+    else:
+        yield Finding("daemon", True, "it gives signs of life")
+    watch = Watch()
+    dead = [sign.run_id[:8] for sign in signs.values() if watch.is_dead(sign) or watch.doubts(sign.run_id)]
+    stale = [slot for slot in slots if (slot.ended_seconds_ago or 0) > SLOT_PATIENCE_SECONDS]
+    if dead:
+        yield Finding(
+            "runs",
+            False,
+            f"no sign of life from {', '.join(dead)}: the daemon marks them as failed within five minutes, "
+            "`almanac runs list` those of this machine at once",
+        )
+    for slot in stale:
+        yield Finding(
+            "runs",
+            False,
+            f"run {slot.run_id[:8]} has ended and still holds {slot.pool}: free it in the Dagster UI, "
+            "Deployment, Concurrency",
+        )
+    if not dead and not stale:
+        yield Finding("runs", True, f"{len(signs)} under way, and each gives signs of life")
 
 
 def _manifest() -> Finding:

@@ -80,6 +80,10 @@ class Watch:
         self._doubted_since.pop(sign.run_id, None)
         return gone is True
 
+    def doubts(self, run_id: str) -> bool:
+        """Whether the run was silent when it was last looked at, and may be dead."""
+        return run_id in self._doubted_since
+
 
 @contextmanager
 def beating(run_id: str) -> Iterator[None]:

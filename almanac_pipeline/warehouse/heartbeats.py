@@ -48,8 +48,11 @@ def beat(connection: psycopg.Connection, run_id: str, process: Process) -> None:
     )
 
 
-def last_signs(connection: psycopg.Connection, run_ids: Collection[str]) -> dict[str, Sign]:
-    """{run: the last that was heard of it} of those of these runs that Dagster still has."""
+def last_signs(connection: psycopg.Connection, run_ids: Collection[str] | None = None) -> dict[str, Sign]:
+    """{run: the last that was heard of it} of those of these runs that Dagster still has.
+
+    Without `run_ids` of all that have begun and not ended.
+    """
     rows = connection.execute(
         """
         select run_id, boot_id, pid_namespace, pid, process_started,
@@ -57,9 +60,9 @@ def last_signs(connection: psycopg.Connection, run_ids: Collection[str]) -> dict
                 seen_at, to_timestamp(start_time), create_timestamp::timestamptz
             )), 0)::float
         from dagster.runs left join ops.run_heartbeats on dagster_run_id = run_id
-        where run_id = any(%s)
+        where case when %(runs)s::text[] is null then status = 'STARTED' else run_id = any(%(runs)s) end
         """,
-        [list(run_ids)],
+        {"runs": None if run_ids is None else list(run_ids)},
     )
     return {
         run_id: Sign(run_id, None if place is None else Process(place, *process), silent)
@@ -114,13 +117,26 @@ def held_slots(connection: psycopg.Connection, pool: str | None = None) -> list[
     return [HeldSlot(*row) for row in rows]
 
 
-def silent_daemons(connection: psycopg.Connection, older_than_seconds: float) -> tuple[int, list[str]]:
-    """How many of Dagster's daemons have ever beaten, and which of them have not within that time."""
+def has_runs(connection: psycopg.Connection) -> bool:
+    """Whether Dagster has made its tables."""
+    row = connection.execute("select to_regclass('dagster.concurrency_slots') is not null").fetchone()
+    return row == (True,)
+
+
+DAEMONS = ("SCHEDULER", "SENSOR", "QUEUED_RUN_COORDINATOR", "MONITORING")
+"""Those of Dagster's daemons without which the almanac does not go on by itself."""
+
+
+def silent_daemons(connection: psycopg.Connection) -> list[str]:
+    """Which of the daemons have not beaten within five minutes; one long tick may hold a beat up."""
     rows = connection.execute(
         """
-        select daemon_type, timestamp < now() at time zone 'UTC' - make_interval(secs => %s)
-        from dagster.daemon_heartbeats order by daemon_type
+        select name from unnest(%s::text[]) as needed (name)
+        where not exists (
+            select from dagster.daemon_heartbeats
+            where daemon_type = name and timestamp > now() at time zone 'UTC' - interval '5 minutes'
+        )
         """,
-        [older_than_seconds],
-    ).fetchall()
-    return len(rows), [name for name, is_silent in rows if is_silent]
+        [list(DAEMONS)],
+    )
+    return [name for (name,) in rows]

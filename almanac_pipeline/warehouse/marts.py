@@ -30,6 +30,8 @@ class CohortOverview:
     """Runs of the last 24 hours that failed, and reads of members that were not overcome since."""
     coverage: float | None
     """The least of the audited shares of ratings, likes and TMDB ids that are known; None before an audit."""
+    is_held_back: bool
+    """Whether a blocking audit of its last build failed: what is published is from before."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +69,7 @@ def cohort_overview(connection: psycopg.Connection) -> list[CohortOverview]:
     audits = (
         "intermediate.cohort_audits"
         if row == (True,)
-        else "(select 0, '', 0) as t (cohort_id, rule, observed)"
+        else "(select 0, '', 0, false, true) as t (cohort_id, rule, observed, blocking, passed)"
     )
     query = f"""
         select c.slug, c.label, c.status, coalesce(p.members_count, members.count) as members,
@@ -75,7 +77,9 @@ def cohort_overview(connection: psycopg.Connection) -> list[CohortOverview]:
                pipeline.last_success_at,
                pipeline.failed_runs_count + pipeline.open_failures_count as failures,
                (select min(observed)::float from {audits}
-                where cohort_id = c.cohort_id and starts_with(rule, 'coverage_')) as coverage
+                where cohort_id = c.cohort_id and starts_with(rule, 'coverage_')) as coverage,
+               exists (select from {audits}
+                       where cohort_id = c.cohort_id and blocking and not passed) as is_held_back
         from raw.cohorts as c
         join ops.cohort_pipelines as pipeline using (cohort_id)
         cross join lateral (

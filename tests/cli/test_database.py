@@ -141,12 +141,15 @@ def test_status_says_how_old_and_whole_a_cohort_is_and_what_comes_next(
         connection.execute(
             "update intermediate.cohort_audits set observed = 0.9999 where starts_with(rule, 'coverage_')"
         )
+        assert "held back" not in almanac("status").out
+        connection.execute("update intermediate.cohort_audits set passed = rule <> 'global_histogram_total'")
         connection.execute(
             "insert into ops.scrape_failures (user_id, page_kind, error_kind, message)"
             " select user_id, 'ratings', 'RetriableError', 'slow' from raw.users where username = 'ann'"
         )
     outcome = almanac("status")
-    assert outcome.lines[2].split()[8:] == ["2", "h", "99.9", "%", "1"]
+    assert outcome.lines[2].split()[1:4] == ["active,", "held", "back"]
+    assert outcome.lines[2].split()[10:] == ["2", "h", "99.9", "%", "1"]
     schedules = [line.split()[0] for line in outcome.lines[4:-1]]
     assert sorted(schedules) == sorted(schedule.name for schedule in SCHEDULES)
     assert outcome.lines[-1].startswith("No daemon runs")

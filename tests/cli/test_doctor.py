@@ -6,6 +6,7 @@ import socket
 from collections.abc import Iterator
 from pathlib import Path
 
+import psycopg
 import pytest
 
 from almanac_pipeline.sandbox.generate import generate
@@ -42,6 +43,40 @@ def test_a_healthy_installation_passes(almanac: Almanac, published: str) -> None
     # Worth knowing, but nothing is wrong: without statement and token nothing is asked.
     assert found["pages"][0] == found["TMDB"][0] == "–"
     assert "ALMANAC_AUTHORISED=true" in found["pages"][1]
+
+
+def test_runs_that_died_and_places_that_ended_runs_hold_are_found(almanac: Almanac, published: str) -> None:
+    # Makes Dagster's tables.
+    assert almanac("runs", "list").code == 0
+    assert findings(almanac("doctor"))["runs"] == ("✓", "0 under way, and each gives signs of life")
+    with psycopg.connect(published, autocommit=True) as connection:
+        connection.execute(
+            """
+            insert into dagster.runs (run_id, pipeline_name, run_body, status, start_time, end_time) values
+                ('11111111-a', 'enrich', '', 'STARTED', extract(epoch from now()) - 600, null),
+                ('22222222-b', 'enrich', '', 'STARTED', extract(epoch from now()) - 10, null),
+                ('33333333-c', 'statistics', '', 'FAILURE', 0, extract(epoch from now()) - 600)
+            """
+        )
+        outcome = almanac("doctor")
+        assert outcome.code == 1
+        assert findings(outcome)["runs"][0] == "✗"
+        assert "no sign of life from 11111111:" in findings(outcome)["runs"][1]
+        connection.execute(
+            "insert into dagster.concurrency_slots (concurrency_key, run_id, step_key, deleted)"
+            " values ('dbt', '33333333-c', 'before_statistics', false)"
+        )
+        connection.execute("delete from dagster.runs where run_id = '11111111-a'")
+        mark, words = findings(almanac("doctor"))["runs"]
+        assert (mark, words[:46]) == ("✗", "run 33333333 has ended and still holds dbt: fr")
+        # Commands alone are a way to use it; a daemon of which a part stands still is not.
+        assert findings(almanac("doctor"))["daemon"][0] == "–"
+        connection.execute(
+            "insert into dagster.daemon_heartbeats (daemon_type, timestamp)"
+            " values ('SENSOR', now() at time zone 'UTC')"
+        )
+        mark, words = findings(almanac("doctor"))["daemon"]
+        assert (mark, "SCHEDULER" in words, "SENSOR" in words) == ("✗", True, False)
 
 
 def test_a_database_out_of_reach_fails_and_the_rest_is_looked_at(
