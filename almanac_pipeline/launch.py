@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from rich.console import Console
 
+from almanac_pipeline import errors
 from almanac_pipeline.cohort_tags import COHORTS_TAG, PARTITION_TAG, RANGE_TAGS, batches
 from almanac_pipeline.errors import AlmanacError, ConfigurationError, WarehouseError
 from almanac_pipeline.settings import Settings
@@ -338,6 +339,12 @@ def cause_words(event: DagsterEvent) -> str:
     name, message = innermost(event)
     # Our own messages say it all; of others the class is half the message.
     return f"{event.step_key or 'start'}: {message.removeprefix(f'almanac_pipeline.errors.{name}: ')}"
+
+
+def is_final(event: DagsterEvent) -> bool:
+    """Whether a failure event tells of an error of ours that trying again does not overcome."""
+    kind = getattr(errors, innermost(event)[0], None)
+    return isinstance(kind, type) and issubclass(kind, AlmanacError) and not kind.retriable
 
 
 def innermost(event: DagsterEvent) -> tuple[str, str]:

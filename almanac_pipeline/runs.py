@@ -12,7 +12,7 @@ from dagster import DagsterEventType, DagsterInstance, DagsterRunStatus, EventLo
 from almanac_pipeline.cohort_tags import COHORTS_TAG, PARTITION_TAG, cohorts_of
 from almanac_pipeline.errors import ConfigurationError
 from almanac_pipeline.instance import close_dead_runs, prepare_dagster_home
-from almanac_pipeline.launch import cause_words, partition_words
+from almanac_pipeline.launch import cause_words, is_final, partition_words
 from almanac_pipeline.settings import get_settings
 from almanac_pipeline.terminal import SUMMARY_KEY
 from almanac_pipeline.warehouse.connection import prepared_database_url
@@ -58,6 +58,8 @@ class RunReport:
     """The run that this one repeats."""
     steps: tuple[Step, ...]
     failures: tuple[str, ...]
+    is_final: bool
+    """Whether a step failed such that the same would fail again until somebody mends it."""
 
 
 def last_runs(
@@ -99,7 +101,8 @@ def run_report(beginning: str) -> RunReport:
             summaries.setdefault(entry.step_key or "", []).extend(_summary(entry))
         ended_badly = {DagsterEventType.STEP_FAILURE, DagsterEventType.RUN_FAILURE}
         events = [entry.dagster_event for entry in instance.all_logs(run_id, of_type=ended_badly)]
-    failures = [cause_words(event) for event in events if event and event.is_step_failure]
+    of_steps = [event for event in events if event and event.is_step_failure]
+    failures = [cause_words(event) for event in of_steps]
     # A run's own failure only repeats those of its steps, if there are any.
     failures = failures or [cause_words(event) for event in events if event]
     return RunReport(
@@ -115,6 +118,7 @@ def run_report(beginning: str) -> RunReport:
             for step in sorted(steps, key=lambda step: step.start_time or float("inf"))
         ),
         failures=tuple(failures),
+        is_final=any(is_final(event) for event in of_steps),
     )
 
 

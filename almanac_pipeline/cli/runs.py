@@ -64,6 +64,8 @@ def show(run: str = RunArgument) -> None:
         hanging(console, "[red]✗[/] ", escape(failure))
     print_unread_members(report.run.run_id)
     if report.run.status in ("failure", "canceled"):
+        if report.is_final:
+            console.print("The same would fail again until that is mended. Then:", highlight=False)
         console.print(
             f"`almanac runs resume {run}` goes on where it ended; `almanac runs retry {run}` repeats it all.",
             highlight=False,

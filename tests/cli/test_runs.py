@@ -29,6 +29,8 @@ def test_a_run_that_failed_is_shown_with_its_reason_and_resumed_where_it_ended(
 
     shown = almanac("runs", "show", run)
     assert "min_raters" in shown.out, shown
+    # Nobody mended it yet, and a repetition alone would not.
+    assert "The same would fail again until that is mended. Then:" in shown.out
     assert f"almanac runs resume {run}" in shown.out
     succeeded = {line.split()[0] for line in shown.lines if " success " in line}
     assert succeeded
