@@ -131,7 +131,7 @@ def _service(url: str) -> Iterator[Finding]:
         words = ", ".join(silent)
         yield Finding("daemon", False, f"no sign of life from {words}: `almanac down`, then `almanac up`")
     else:
-        yield Finding("daemon", True, "it gives signs of life")
+        yield Finding("daemon", True, "it gave signs of life within the last five minutes")
     watch = Watch()
     dead = [sign.run_id[:8] for sign in signs.values() if watch.is_dead(sign) or watch.doubts(sign.run_id)]
     stale = [slot for slot in slots if (slot.ended_seconds_ago or 0) > SLOT_PATIENCE_SECONDS]
