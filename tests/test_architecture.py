@@ -87,6 +87,7 @@ def test_only_definitions_imports_the_dagster_objects() -> None:
 ENVIRONMENT = {
     "settings.py": "the reader",
     "instance.py": "tells Dagster where its home is",
+    "services.py": "hands it on with the mark by which what services start is found",
     "warehouse/client_programs.py": "hands the address to PostgreSQL's programs",
     "warehouse/dbt.py": "hands the address to dbt and puts back what was there",
 }
