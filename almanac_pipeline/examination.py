@@ -139,7 +139,7 @@ def _service(url: str) -> Iterator[Finding]:
         yield Finding(
             "runs",
             False,
-            f"no sign of life from {', '.join(dead)}: the daemon marks them as failed within five minutes, "
+            f"no sign of life from {', '.join(dead)}: the daemon marks them as failed within ten minutes, "
             "`almanac runs list` those of this machine at once",
         )
     for slot in stale:

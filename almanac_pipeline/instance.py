@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import shutil
 import sys
+import time
 from collections.abc import Collection, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -34,6 +35,9 @@ from almanac_pipeline.warehouse.heartbeats import last_signs
 RUN_PROCESS_TAG = "almanac/process"
 POOL_LIMITS = {"imports": 1, "scrape": 2, "enrichment": 5, "dbt": 1}
 DEATH = "The process that executed this run was killed, or its machine stopped."
+# A code server that died with its runs is back by then; Dagster drops the repetition of a run that it cannot
+# load, and asks only once (seen 85 s after the kill).
+CODE_SERVER_SECONDS = 150.0
 RUNS = CheckRunHealthResult(WorkerStatus.RUNNING)
 
 
@@ -74,13 +78,20 @@ class AlmanacRunLauncher(DefaultRunLauncher):
     def __init__(self, inst_data: ConfigurableClassData | None = None) -> None:
         super().__init__(inst_data)
         self._watch = Watch()
+        self._dead_since: dict[str, float] = {}
 
     @property
     def supports_check_run_worker_health(self) -> bool:
         return True
 
     def check_run_worker_health(self, run: DagsterRun) -> CheckRunHealthResult:
-        return worker_health(run, self._watch)
+        health = worker_health(run, self._watch)
+        if health is RUNS:
+            self._dead_since.pop(run.run_id, None)
+            return health
+        now = time.monotonic()
+        is_late = now - self._dead_since.setdefault(run.run_id, now) >= CODE_SERVER_SECONDS
+        return health if is_late else RUNS
 
 
 class AlmanacComputeLogs(LocalComputeLogManager):

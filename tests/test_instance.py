@@ -151,7 +151,7 @@ def test_only_runs_whose_process_is_gone_are_closed_and_their_slots_are_freed(
 
 
 def test_dagsters_monitoring_fails_a_run_whose_process_and_code_server_died_and_repeats_it(
-    instance: DagsterInstance, database_url: str
+    instance: DagsterInstance, database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import logging
 
@@ -171,6 +171,10 @@ def test_dagsters_monitoring_fails_a_run_whose_process_and_code_server_died_and_
         with psycopg.connect(database_url) as connection:
             beat(connection, runs[name].run_id, process)
     workspace: Any = SimpleNamespace(instance=instance, create_request_context=lambda: None)
+    # First the code server has time to come back: without it nothing is repeated.
+    list(execute_run_monitoring_iteration(workspace, logging.getLogger("test")))
+    assert {run.status for run in instance.get_runs()} == {DagsterRunStatus.STARTED}
+    monkeypatch.setattr("almanac_pipeline.instance.CODE_SERVER_SECONDS", 0)
     assert list(execute_run_monitoring_iteration(workspace, logging.getLogger("test"))) == [None, None]
     found = {name: instance.get_run_by_id(run.run_id) for name, run in runs.items()}
     assert {name: run and run.status for name, run in found.items()} == {
