@@ -30,6 +30,7 @@ EMPTY_FOR_NOW = {
     "ops.forgotten_members",
     "ops.imports",
     "ops.quality_measurements",
+    "ops.run_heartbeats",
     "ops.scrape_failures",
     "ops.staged_items",
     "ops.tmdb_change_cursors",
