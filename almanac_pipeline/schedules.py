@@ -27,7 +27,9 @@ class Schedule:
 INCREMENTAL = Schedule(
     "incremental", "17 * * * *", "what is new of the cohorts that are due, each once a day"
 )
-FOLLOW_GRAPH = Schedule("follow_graph", "40 2 * * 1", "who belongs to each cohort")
+FOLLOW_GRAPH = Schedule(
+    "follow_graph", "40 2 * * *", "who belongs to each cohort that is due, each once a week"
+)
 FULL_ENRICHMENT = Schedule(
     "full_enrichment", "40 3 2 * *", "everything about the films that is old or missing"
 )

@@ -470,7 +470,7 @@ def test_a_cohort_is_due_just_before_it_would_be_too_old_and_after_a_failure_no_
 
     def cohort(hours: float | None, every: int | None = None) -> schedule.ScheduledCohort:
         last = None if hours is None else now - timedelta(hours=hours)
-        return schedule.ScheduledCohort("circle", 1, every, last)
+        return schedule.ScheduledCohort("circle", 1, every, last, None)
 
     assert is_due(cohort(None), 24, now)
     # Left until the schedule looks again in an hour, it would not be through in time.
@@ -478,6 +478,26 @@ def test_a_cohort_is_due_just_before_it_would_be_too_old_and_after_a_failure_no_
     assert not is_due(cohort(21.9), 24, now)
     assert is_due(cohort(4.5, every=6), 24, now)
     assert not is_due(cohort(30, every=48), 24, now)
+
+
+def test_who_belongs_to_a_circle_is_asked_once_a_week_and_the_next_day_again_if_it_was_not_found(
+    stored_instance: DagsterInstance, warehouse: psycopg.Connection
+) -> None:
+    from almanac_pipeline.defs.automation.timetable import follow_graph
+
+    read = {"new": (), "lately": (("succeeded", 3),), "due": (("succeeded", 6.9),)}
+    read |= {"failed": (("succeeded", 8), ("failed", 1)), "mended": (("failed", 1), ("succeeded", 0.5))}
+    for slug, runs in read.items():
+        add_circle(warehouse, slug)
+        for status, days in runs:
+            warehouse.execute(
+                "insert into ops.scrape_runs (cohort_id, subject, status, started_at)"
+                " select cohort_id, 'members', %s, now() - %s * interval '1 day'"
+                " from raw.cohorts where slug = %s",
+                [status, days, slug],
+            )
+    register(stored_instance, *read)
+    assert due(follow_graph, stored_instance) == [["new", "due", "failed"]]
 
 
 # -- after a failed check ---------------------------------------------------------------------------

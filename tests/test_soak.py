@@ -47,7 +47,12 @@ def test_every_kind_of_fault_comes_between_a_calm_first_and_a_calm_last_day(seed
 def test_each_schedule_ticks_on_its_days_in_the_order_of_the_clock() -> None:
     monday, second = ticks(0), ticks(10)
     assert [name for name, _ in monday] == ["nightly_maintenance", "incremental", "follow_graph"]
-    assert [name for name, _ in second] == ["nightly_maintenance", "incremental", "full_enrichment"]
+    assert [name for name, _ in second] == [
+        "nightly_maintenance",
+        "incremental",
+        "follow_graph",
+        "full_enrichment",
+    ]
     assert monday[1][1] == datetime.combine(FIRST_DAY, datetime.min.time(), UTC) + timedelta(
         hours=2, minutes=17
     )

@@ -27,6 +27,8 @@ from almanac_pipeline.warehouse.schedule import ScheduledCohort
 
 # An hour until the schedule looks again, and one to get through.
 LOOK_AHEAD = timedelta(hours=2)
+# The schedule looks once a day; what is due within half of one would else come a day later every week.
+CIRCLE_EVERY = timedelta(days=7) - timedelta(hours=12)
 # An enrichment may take a day, and changes the cohort with every batch of films that it stores.
 BUILT_EVERY = timedelta(hours=6)
 # To look exactly takes up to a second a cohort; what this leaves is left to the run that builds.
@@ -53,6 +55,21 @@ def due_cohorts(
         cohort
         for cohort in cohorts
         if cohort.members_count and cohort.slug not in busy and is_due(cohort, default_hours, now)
+    ]
+
+
+def due_circles(
+    cohorts: Iterable[ScheduledCohort], now: datetime, busy: Collection[str]
+) -> list[ScheduledCohort]:
+    """Those whose members were not found for a week, and are in the hands of no run. Pure.
+
+    What could not be read is so asked for again the next day: a week later, people would have been missing.
+    """
+    return [
+        cohort
+        for cohort in cohorts
+        if cohort.slug not in busy
+        and (cohort.circle_read_at is None or cohort.circle_read_at + CIRCLE_EVERY < now)
     ]
 
 

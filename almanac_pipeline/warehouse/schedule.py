@@ -27,6 +27,8 @@ class ScheduledCohort:
     """How often what is new is read; None: as often as the settings say."""
     last_sync_at: datetime | None
     """When the last sync of ratings began, however it ended."""
+    circle_read_at: datetime | None
+    """When the last reading began that found all its members."""
 
 
 def scheduled_cohorts(connection: psycopg.Connection) -> list[ScheduledCohort]:
@@ -42,7 +44,11 @@ def scheduled_cohorts(connection: psycopg.Connection) -> list[ScheduledCohort]:
                 sync_every_hours as every_hours, (
                     select max(started_at) from ops.scrape_runs
                     where scrape_runs.cohort_id = cohorts.cohort_id and subject = 'ratings'
-                ) as last_sync_at
+                ) as last_sync_at, (
+                    select max(started_at) from ops.scrape_runs
+                    where scrape_runs.cohort_id = cohorts.cohort_id and subject = 'members'
+                        and scrape_runs.status = 'succeeded'
+                ) as circle_read_at
             from raw.cohorts left join members using (cohort_id)
             where status = 'active'
             order by cohort_id

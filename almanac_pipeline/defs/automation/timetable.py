@@ -10,7 +10,7 @@ from almanac_pipeline import schedules
 from almanac_pipeline.cohort_tags import COHORTS_TAG, batches
 from almanac_pipeline.defs import jobs
 from almanac_pipeline.defs.resources import Almanac
-from almanac_pipeline.flows.automation import due_cohorts, has_feeds, why_not_to_ask
+from almanac_pipeline.flows.automation import due_circles, due_cohorts, has_feeds, why_not_to_ask
 from almanac_pipeline.instance import cohorts_in_hand
 from almanac_pipeline.partitions import cohorts
 from almanac_pipeline.schedules import Schedule
@@ -50,8 +50,8 @@ def follow_graph(context: dg.ScheduleEvaluationContext, almanac: Almanac) -> Req
         reason = why_not_to_ask(connection, almanac.settings)
         active = scheduled_cohorts(connection)
     busy = cohorts_in_hand(context.instance, ["follow_graph", "scrape", "cohort_almanac"])
-    free = [cohort for cohort in active if cohort.slug not in busy]
-    yield from _requests(context, free, almanac.settings.batch_members, reason)
+    due = due_circles(active, datetime.now(UTC), busy)
+    yield from _requests(context, due, almanac.settings.batch_members, reason)
 
 
 @dg.schedule(**_timed(schedules.FULL_ENRICHMENT, jobs.enrich))
