@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from almanac_pipeline.errors import AlmanacError
 from almanac_pipeline.settings import PROJECT_ROOT, Settings, settings_in_use
 
-MINIMUM_FREE_BYTES = 2 * 1024**3
+MINIMUM_FREE_GIBIBYTES = 2
 # The daemon frees after one minute what a run that has ended still holds.
 SLOT_PATIENCE_SECONDS = 300
 
@@ -53,8 +53,10 @@ def _disk(settings: Settings) -> Finding:
         folder = folder.parent
     free = shutil.disk_usage(folder).free
     message = f"{free / 1024**3:.1f} GiB free at {folder}"
-    if free < MINIMUM_FREE_BYTES:
-        return Finding("disk", False, f"{message}; at least 2 GiB are needed: free some or move ALMANAC_HOME")
+    wanted = max(MINIMUM_FREE_GIBIBYTES, settings.disk_alert_gigabytes)
+    if free < wanted * 1024**3:
+        words = f"{message}; at least {wanted:g} GiB are wanted: free some or move ALMANAC_HOME"
+        return Finding("disk", False, words)
     return Finding("disk", True, message)
 
 

@@ -73,15 +73,16 @@ def send() -> None:
 
 @app.command("try")
 def try_() -> None:
-    """Send a word to the webhook and the e-mail addresses, to see that it arrives.
+    """Send a word to the webhook and the e-mail addresses, to see that it arrives; what they missed follows.
 
     Example: `almanac alerts try`
     """
     from almanac_pipeline.flows.alerts import try_sinks
     from almanac_pipeline.settings import get_settings
+    from almanac_pipeline.warehouse.connection import running_database_url
 
     nothing = "nobody is told: set ALMANAC_ALERT_WEBHOOK, or ALMANAC_ALERT_EMAIL_TO and its companions"
-    _print_deliveries(try_sinks(get_settings()), nothing=nothing)
+    _print_deliveries(try_sinks(running_database_url(), get_settings()), nothing=nothing)
 
 
 def _print_deliveries(deliveries: list[Delivery], *, nothing: str) -> None:

@@ -81,13 +81,20 @@ def send(database_url: str, settings: Settings) -> list[Delivery]:
     return deliveries
 
 
-def try_sinks(settings: Settings) -> list[Delivery]:
-    """Send every sink a word, to see whether it arrives.
+def try_sinks(database_url: str | None, settings: Settings) -> list[Delivery]:
+    """Send every sink a word, to see whether it arrives. Who takes it hears all it missed at the next look.
 
     Raises:
         ConfigurationError: a sink is set up in part.
     """
-    return [Delivery(sink.name, 0, _failure(sink, TRIAL)) for sink in sinks(settings)]
+    deliveries = [Delivery(sink.name, 0, _failure(sink, TRIAL)) for sink in sinks(settings)]
+    reached = [delivery.sink for delivery in deliveries if delivery.error is None]
+    if reached and database_url is not None:
+        with connect_to(database_url, autocommit=True) as connection:
+            for sink in reached:
+                resolve_alerts(connection, "undelivered", sink)
+                alert_messages.mark_reachable(connection, sink)
+    return deliveries
 
 
 def message_of(news: Sequence[News]) -> Message:

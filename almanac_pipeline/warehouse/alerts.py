@@ -109,7 +109,7 @@ KINDS: Mapping[AlertKind, KindOfAlert] = {
     "stale_feeds": KindOfAlert(
         "warning",
         "feeds were not read for too long",
-        "see whether the site answers feeds: `almanac doctor --live`",
+        "read them now, and see what fails: `almanac scrape`",
         "stale-feeds",
     ),
     "enrichment_backlog": KindOfAlert(

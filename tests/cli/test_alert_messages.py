@@ -409,6 +409,21 @@ def test_a_webhook_that_is_away_is_tried_four_times_and_what_it_missed_is_told_o
     assert {alert.kind for alert in open_alerts(connection)} == {"layout", "budget"}
 
 
+def test_after_a_trial_that_arrives_a_sink_hears_at_once_what_it_missed(
+    almanac: Almanac, webhook: Slack, connection: psycopg.Connection
+) -> None:
+    webhook.status = 500
+    raise_alert(connection, "layout", "rated", "no slug in any item")
+    almanac("alerts", "send")
+    assert almanac("alerts", "try").code == 1
+    assert {alert.kind for alert in open_alerts(connection)} == {"layout", "undelivered"}
+    webhook.status = 200
+    assert almanac("alerts", "try").lines == ["webhook: told a word"]
+    assert {alert.kind for alert in open_alerts(connection)} == {"layout"}
+    almanac("alerts", "send")
+    assert "no slug" in webhook.texts()[-1]
+
+
 def test_each_sink_hears_everything_and_of_the_others_failure(
     almanac: Almanac, webhook: Slack, connection: psycopg.Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
