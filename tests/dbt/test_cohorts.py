@@ -195,7 +195,7 @@ def test_a_rebuild_by_another_run_in_between_publishes_nothing_under_the_old_ver
     dbt.build(two.url, select="tag:after_statistics", cohorts={left: "older"}, settings=two.settings)
     mark_marts(two.connection, due, built=True)
     assert contents(two, "left") == good
-    with pytest.raises(HeldBackError, match="no marts of its latest input"):
+    with pytest.raises(HeldBackError, match="do not show its latest input"):
         publications.record_publication(two.connection, left)
 
 
