@@ -28,7 +28,7 @@ INCREMENTAL = Schedule(
     "incremental", "17 * * * *", "what is new of the cohorts that are due, each once a day"
 )
 FOLLOW_GRAPH = Schedule(
-    "follow_graph", "40 2 * * *", "who belongs to each cohort that is due, each once a week"
+    "follow_graph", "40 2 * * *", "who belongs to each cohort: on Mondays, and then to those not found"
 )
 FULL_ENRICHMENT = Schedule(
     "full_enrichment", "40 3 2 * *", "everything about the films that is old or missing"

@@ -103,14 +103,15 @@ def tick(sensor: Any, instance: DagsterInstance, cursor: str | None = None) -> S
     return result
 
 
-def due(timed: Any, instance: DagsterInstance) -> list[list[str]] | str:
+def due(timed: Any, instance: DagsterInstance, weekday: int = 0) -> list[list[str]] | str:
     """The cohorts that a schedule asks for, by run; or why it asks for none."""
     from almanac_pipeline.defs.resources import Almanac
 
+    now = datetime.now(UTC)
     # Closed, because the instance that it opens stands in globals of Dagster's.
     with dg.build_schedule_context(
         instance=instance,
-        scheduled_execution_time=datetime.now(UTC),
+        scheduled_execution_time=now + timedelta(days=weekday - now.weekday()),
         resources={"almanac": Almanac()},
     ) as context:
         asked = list(timed(context))
@@ -480,13 +481,13 @@ def test_a_cohort_is_due_just_before_it_would_be_too_old_and_after_a_failure_no_
     assert not is_due(cohort(30, every=48), 24, now)
 
 
-def test_who_belongs_to_a_circle_is_asked_once_a_week_and_the_next_day_again_if_it_was_not_found(
+def test_who_belongs_to_a_circle_is_asked_on_mondays_and_the_next_day_again_if_it_was_not_found(
     stored_instance: DagsterInstance, warehouse: psycopg.Connection
 ) -> None:
     from almanac_pipeline.defs.automation.timetable import follow_graph
 
-    read = {"new": (), "lately": (("succeeded", 3),), "due": (("succeeded", 6.9),)}
-    read |= {"failed": (("succeeded", 8), ("failed", 1)), "mended": (("failed", 1), ("succeeded", 0.5))}
+    read = {"new": (), "yesterday": (("succeeded", 1.0),), "tonight": (("failed", 1), ("succeeded", 0.2))}
+    read |= {"failed": (("succeeded", 8), ("failed", 1))}
     for slug, runs in read.items():
         add_circle(warehouse, slug)
         for status, days in runs:
@@ -497,7 +498,8 @@ def test_who_belongs_to_a_circle_is_asked_once_a_week_and_the_next_day_again_if_
                 [status, days, slug],
             )
     register(stored_instance, *read)
-    assert due(follow_graph, stored_instance) == [["new", "due", "failed"]]
+    assert due(follow_graph, stored_instance, weekday=0) == [["new", "yesterday", "failed"]]
+    assert due(follow_graph, stored_instance, weekday=1) == [["new", "failed"]]
 
 
 # -- after a failed check ---------------------------------------------------------------------------

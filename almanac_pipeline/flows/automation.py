@@ -27,8 +27,8 @@ from almanac_pipeline.warehouse.schedule import ScheduledCohort
 
 # An hour until the schedule looks again, and one to get through.
 LOOK_AHEAD = timedelta(hours=2)
-# The schedule looks once a day; what is due within half of one would else come a day later every week.
-CIRCLE_EVERY = timedelta(days=7) - timedelta(hours=12)
+# Whose members were found in the night before the week began need not be asked for again at once.
+FOUND_LATELY = timedelta(hours=12)
 # An enrichment may take a day, and changes the cohort with every batch of films that it stores.
 BUILT_EVERY = timedelta(hours=6)
 # To look exactly takes up to a second a cohort; what this leaves is left to the run that builds.
@@ -59,17 +59,18 @@ def due_cohorts(
 
 
 def due_circles(
-    cohorts: Iterable[ScheduledCohort], now: datetime, busy: Collection[str]
+    cohorts: Iterable[ScheduledCohort], weekday: int, now: datetime, busy: Collection[str]
 ) -> list[ScheduledCohort]:
-    """Those whose members were not found for a week, and are in the hands of no run. Pure.
+    """Those whose members were not found since Monday, and are in the hands of no run. Pure.
 
-    What could not be read is so asked for again the next day: a week later, people would have been missing.
+    On Mondays these are all; what could not be read then is asked for again the next day, since people would
+    be missing for a week. `weekday`: 0 on Mondays.
     """
+    since = now - timedelta(days=weekday) - FOUND_LATELY
     return [
         cohort
         for cohort in cohorts
-        if cohort.slug not in busy
-        and (cohort.circle_read_at is None or cohort.circle_read_at + CIRCLE_EVERY < now)
+        if cohort.slug not in busy and (cohort.circle_read_at is None or cohort.circle_read_at < since)
     ]
 
 

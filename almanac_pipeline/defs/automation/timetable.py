@@ -50,7 +50,7 @@ def follow_graph(context: dg.ScheduleEvaluationContext, almanac: Almanac) -> Req
         reason = why_not_to_ask(connection, almanac.settings)
         active = scheduled_cohorts(connection)
     busy = cohorts_in_hand(context.instance, ["follow_graph", "scrape", "cohort_almanac"])
-    due = due_circles(active, datetime.now(UTC), busy)
+    due = due_circles(active, context.scheduled_execution_time.weekday(), datetime.now(UTC), busy)
     yield from _requests(context, due, almanac.settings.batch_members, reason)
 
 
