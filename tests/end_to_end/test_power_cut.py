@@ -19,7 +19,10 @@ from tests.end_to_end.home import Home, new_home, site_settings
 # Starts the daemon and the webserver twice: two minutes.
 pytestmark = [
     pytest.mark.soak,
-    pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="needs /proc"),
+    # It kills what bears the mark in its environment, which only Linux shows of other processes.
+    pytest.mark.skipif(
+        not Path("/proc/self/environ").exists(), reason="only Linux shows others' environment"
+    ),
 ]
 
 WORLD = GeneratedWorld(seed=5, members=10, films=120, ratings=60)
