@@ -66,7 +66,8 @@ def status() -> None:
     from almanac_pipeline.settings import get_settings
     from almanac_pipeline.warehouse.alerts import open_alerts
     from almanac_pipeline.warehouse.connection import connect_to, describe, running_database_url
-    from almanac_pipeline.warehouse.marts import cohort_overview, scheduler_lives
+    from almanac_pipeline.warehouse.heartbeats import silent_daemons
+    from almanac_pipeline.warehouse.marts import cohort_overview
     from almanac_pipeline.warehouse.migrate import current_revision
     from almanac_pipeline.warehouse.schedule import switched_off
     from almanac_pipeline.warehouse.switches import fetching_enabled, requests_today
@@ -92,7 +93,7 @@ def status() -> None:
         if not fetching_enabled(connection):
             console.print("fetching   paused: nothing is asked until `almanac unpause`")
         stopped = switched_off(connection, "SCHEDULE")
-        has_daemon = services.get("daemon") is not None or scheduler_lives(connection)
+        has_daemon = services.get("daemon") is not None or "SCHEDULER" not in silent_daemons(connection)
         table = plain_table(
             "cohort",
             "status",

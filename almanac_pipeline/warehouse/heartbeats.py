@@ -128,7 +128,12 @@ DAEMONS = ("SCHEDULER", "SENSOR", "QUEUED_RUN_COORDINATOR", "MONITORING")
 
 
 def silent_daemons(connection: psycopg.Connection) -> list[str]:
-    """Which of the daemons have not beaten within five minutes; one long tick may hold a beat up."""
+    """Which of the daemons, on whatever machine, have not beaten within five minutes.
+
+    One long tick may hold a beat up.
+    """
+    if not has_runs(connection):
+        return list(DAEMONS)
     rows = connection.execute(
         """
         select name from unnest(%s::text[]) as needed (name)

@@ -96,20 +96,6 @@ def cohort_overview(connection: psycopg.Connection) -> list[CohortOverview]:
         return cursor.execute(query).fetchall()
 
 
-def scheduler_lives(connection: psycopg.Connection) -> bool:
-    """Whether Dagster's scheduler gave a sign of life within five minutes, on whatever machine it runs."""
-    row = connection.execute("select to_regclass('dagster.daemon_heartbeats') is not null").fetchone()
-    if row != (True,):
-        return False
-    row = connection.execute(
-        """
-        select max(timestamp) > now() at time zone 'UTC' - interval '5 minutes'
-        from dagster.daemon_heartbeats where daemon_type = 'SCHEDULER'
-        """
-    ).fetchone()
-    return row == (True,)
-
-
 def member_overview(connection: psycopg.Connection, cohort: str) -> list[MemberOverview]:
     """The current members of a cohort by name."""
     query = """
