@@ -95,8 +95,9 @@ class Settings(BaseSettings):
         ge=0,
         description="A member synced within this time is not read again. Unset: 10; 0 for loopback hosts.",
     )
+    # Less than what may lie between two readings of a day (22 hours), so that each of them looks.
     likes_max_age_hours: float = Field(
-        default=24.0,
+        default=20.0,
         ge=0,
         description="Without a sign of news, likes are looked at again after this time.",
     )
@@ -107,7 +108,7 @@ class Settings(BaseSettings):
         description="Pages read beyond the first known rating, against ties and shifting pages.",
     )
     profile_max_age_hours: float = Field(
-        default=24.0, ge=0, description="A profile (favourites) read within this time is not read again."
+        default=20.0, ge=0, description="A profile (favourites) read within this time is not read again."
     )
     full_read_max_age_hours: float = Field(
         default=168.0,

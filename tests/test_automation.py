@@ -481,6 +481,16 @@ def test_a_cohort_is_due_just_before_it_would_be_too_old_and_after_a_failure_no_
     assert not is_due(cohort(30, every=48), 24, now)
 
 
+def test_likes_and_favourites_are_looked_at_by_each_daily_reading_however_soon_it_comes() -> None:
+    from almanac_pipeline.flows.automation import LOOK_AHEAD
+    from almanac_pipeline.settings import Settings
+
+    defaults = {name: field.default for name, field in Settings.model_fields.items()}
+    soonest_hours = defaults["sync_every_hours"] - LOOK_AHEAD / timedelta(hours=1)
+    assert defaults["likes_max_age_hours"] < soonest_hours
+    assert defaults["profile_max_age_hours"] < soonest_hours
+
+
 def test_who_belongs_to_a_circle_is_asked_on_mondays_and_the_next_day_again_if_it_was_not_found(
     stored_instance: DagsterInstance, warehouse: psycopg.Connection
 ) -> None:

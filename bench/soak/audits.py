@@ -144,7 +144,7 @@ def evening(
         elif members.get(slug) != circle:
             wrong[slug] = "has other members"
         elif unread := [name for name in sorted(circle) if stored.get(name, {}) != known[name]]:
-            wrong[slug] = f"holds other opinions of {len(unread)} members"
+            wrong[slug] = f"holds other opinions of {len(unread)} members: {differences(stored, known, unread)}"
         elif shown.get(slug) != expected:
             wrong[slug] = "shows other numbers"
         elif ranked.get(slug) != {uid for uid, numbers in expected.items() if numbers[1]}:
@@ -159,6 +159,18 @@ def evening(
         age_hours={slug: float("inf") if age is None else age for slug, age, _ in told},
         open_failures=sum(failures for _, _, failures in told),
     )
+
+
+def differences(stored: Opinions, known: Opinions, names: Collection[str]) -> str:
+    """How many ratings and how many likes of these members differ, in words. Pure."""
+    pairs = [
+        (stored.get(name, {}).get(uid, (None, False)), known[name].get(uid, (None, False)))
+        for name in names
+        for uid in {*stored.get(name, {}), *known[name]}
+    ]
+    ratings = sum(found[0] != true[0] for found, true in pairs)
+    likes = sum(found[1] != true[1] for found, true in pairs)
+    return f"{ratings} ratings, {likes} likes"
 
 
 def recount(opinions: Opinions, members: Collection[str]) -> Marts:
