@@ -144,7 +144,9 @@ def evening(
         elif members.get(slug) != circle:
             wrong[slug] = "has other members"
         elif unread := [name for name in sorted(circle) if stored.get(name, {}) != known[name]]:
-            wrong[slug] = f"holds other opinions of {len(unread)} members: {differences(stored, known, unread)}"
+            wrong[slug] = (
+                f"holds other opinions of {len(unread)} members: {differences(stored, known, unread)}"
+            )
         elif shown.get(slug) != expected:
             wrong[slug] = "shows other numbers"
         elif ranked.get(slug) != {uid for uid, numbers in expected.items() if numbers[1]}:
