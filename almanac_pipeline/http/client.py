@@ -34,6 +34,7 @@ from almanac_pipeline.errors import (
     BlockedError,
     BudgetSpentError,
     ConfigurationError,
+    DatabaseAwayError,
     LongPauseError,
     NotFoundError,
     PausedError,
@@ -193,7 +194,7 @@ class PoliteClient:
 
         Raises:
             ConfigurationError: the contact cannot stand in a header.
-            WarehouseError: the database cannot be reached.
+            DatabaseAwayError: the database cannot be reached.
         """
         pool = open_later(database_url, name="almanac http", min_size=1, max_size=4, autocommit=True)
         client = cls(
@@ -203,7 +204,7 @@ class PoliteClient:
             pool.open(wait=True, timeout=connect_seconds)
         except PoolTimeout:
             pool.close()
-            raise WarehouseError(
+            raise DatabaseAwayError(
                 "The database that the HTTP client keeps its limits in cannot be reached."
             ) from None
         return client

@@ -122,8 +122,10 @@ def write_backup(settings: Settings, folder: Path | None = None, *, keep: int | 
         keep: how many to keep there, this one included; `settings.backup_keep_count` unless given.
 
     Raises:
-        WarehouseError: the database cannot be reached or was never set up, pg_dump failed, or the file
-            could not be written. Older backups are then all still there.
+        DatabaseAwayError: the database cannot be reached, or went away meanwhile.
+        WarehouseError: it was never set up, pg_dump failed, or the file could not be written.
+
+    Older backups are then all still there.
     """
     folder = folder or settings.backup_folder
     return _save(database_url(settings), folder, settings.backup_keep_count if keep is None else keep)
@@ -276,6 +278,10 @@ def _write(url: str, folder: Path) -> tuple[Path, Manifest]:
             path = _name(folder, moment)
             partial.rename(path)
             _sync_folder(folder)
+        except WarehouseError:
+            # pg_dump does not tell a database that went away, which may pass: our own connection does.
+            connection.execute("select")
+            raise
         except OSError as error:
             raise WarehouseError(
                 f"No backup was written to {folder}: {error.strerror or error}. Older ones are still there."

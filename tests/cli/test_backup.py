@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import sys
 import tempfile
 import zipfile
 from collections.abc import Iterator
@@ -16,7 +17,7 @@ import pytest
 from psycopg import errors
 from psycopg.sql import SQL, Identifier
 
-from almanac_pipeline.errors import ConfigurationError, WarehouseError
+from almanac_pipeline.errors import ConfigurationError, DatabaseAwayError, WarehouseError
 from almanac_pipeline.settings import Settings
 from almanac_pipeline.warehouse import backup, forgetting
 from almanac_pipeline.warehouse.backup import SCHEMAS, read_manifest, restore_backup, write_backup
@@ -301,4 +302,30 @@ def test_the_password_is_in_no_command_line(
         write_backup(settings_of(source, tmp_path))
     password = psycopg.conninfo.conninfo_to_dict(source)["password"]
     assert str(password) not in (tmp_path / "arguments").read_text()
+    assert list(tmp_path.glob("*.zip")) == []
+
+
+def test_a_backup_whose_database_goes_away_may_be_tried_again(
+    source: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A pg_dump that meets the end of all sessions, as when the server is killed."""
+    dump = tmp_path / "bin" / "pg_dump"
+    dump.parent.mkdir()
+    dump.write_text(
+        f"""#!{sys.executable}
+import sys, psycopg
+if "--version" in sys.argv:
+    sys.exit(print("pg_dump (PostgreSQL) 99.1"))
+with psycopg.connect("") as connection:
+    connection.execute(
+        "select pg_terminate_backend(pid) from pg_stat_activity"
+        " where pid <> pg_backend_pid() and datname = current_database()"
+    )
+sys.exit("pg_dump: error: server closed the connection unexpectedly")
+"""
+    )
+    dump.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{dump.parent}{os.pathsep}{os.environ['PATH']}")
+    with pytest.raises(DatabaseAwayError):
+        write_backup(settings_of(source, tmp_path))
     assert list(tmp_path.glob("*.zip")) == []

@@ -21,12 +21,12 @@ from almanac_pipeline.errors import (
     AlmanacError,
     BlockedError,
     ConfigurationError,
+    DatabaseAwayError,
     LongPauseError,
     NotFoundError,
     PausedError,
     PermanentError,
     RetriableError,
-    WarehouseError,
     WrongPageError,
 )
 from almanac_pipeline.http import client as client_module
@@ -435,7 +435,7 @@ def test_only_plain_web_addresses_are_fetched(url: str, open_client: Open) -> No
 
 
 def test_a_database_that_is_not_there_is_named_as_the_trouble(caplog: pytest.LogCaptureFixture) -> None:
-    with pytest.raises(WarehouseError):
+    with pytest.raises(DatabaseAwayError):
         PoliteClient.open(settings(), "postgresql://u:s3cr3t@127.0.0.1:9/x", connect_seconds=0.3)
     assert "s3cr3t" not in caplog.text
 
