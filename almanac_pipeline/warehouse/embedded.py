@@ -28,7 +28,7 @@ from pathlib import Path
 
 import psycopg
 
-from almanac_pipeline.errors import WarehouseError
+from almanac_pipeline.errors import DatabaseAwayError, WarehouseError
 
 DATABASE = "almanac"
 SUPERUSER = "almanac"
@@ -91,7 +91,8 @@ class EmbeddedServer:
         """Start the server unless it runs, creating its data on first use.
 
         Raises:
-            WarehouseError: it did not come up; the message ends with the server's last words.
+            WarehouseError: the server could not be set up.
+            DatabaseAwayError: it did not come up; the message ends with the server's last words.
         """
         with self._lock():
             address = self._running_address()
@@ -202,10 +203,14 @@ class EmbeddedServer:
                     "pg_ctl", "start", "-D", str(self.data), "-l", str(self.log_file), "-w",
                     "-t", str(START_TIMEOUT_SECONDS), "-o", f"-p {address.port} {options}",
                 )  # fmt: skip
-            except WarehouseError:
+            except WarehouseError as error:
                 if attempt == RESTART_ATTEMPTS - 1:
-                    raise
+                    # A killed server's sessions may outlive it by as long as their queries take.
+                    raise DatabaseAwayError(str(error)) from None
                 time.sleep(0.5)
+                # It may have been there, but not ready: after the crash of a session it recovers first.
+                if (running := self._running_address()) is not None:
+                    return running
             else:
                 self._write_address(address)
                 return address

@@ -9,6 +9,7 @@ import stat
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,8 +17,9 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from almanac_pipeline.errors import WarehouseError
+from almanac_pipeline.errors import DatabaseAwayError, WarehouseError
 from almanac_pipeline.settings import Settings
+from almanac_pipeline.warehouse import embedded
 from almanac_pipeline.warehouse.connection import connect_to, describe
 from almanac_pipeline.warehouse.embedded import EmbeddedServer, ServerAddress
 
@@ -95,6 +97,29 @@ def test_kill_9_of_the_postmaster_costs_only_the_next_start(server: EmbeddedServ
         connection.execute("checkpoint")
     os.kill(postmaster(server), signal.SIGKILL)
     assert answer(server.start()) == 42
+
+
+def test_a_server_that_does_not_come_up_yet_may_be_tried_again(
+    server: EmbeddedServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(embedded, "RESTART_ATTEMPTS", 2)
+    control = server.data / "global" / "pg_control"
+    control.rename(control.with_suffix(".away"))
+    with pytest.raises(DatabaseAwayError, match="pg_ctl start"):
+        server.start()
+    control.with_suffix(".away").rename(control)
+    assert server.start().port
+
+
+def test_a_server_that_recovers_from_the_crash_of_a_session_is_waited_for(server: EmbeddedServer) -> None:
+    address = server.start()
+    with psycopg.connect(address.url) as connection:
+        os.kill(connection.info.backend_pid, signal.SIGKILL)
+    while "all server processes terminated; reinitializing" not in server.log_file.read_text():
+        time.sleep(0.01)
+    assert server.start() == address
+    with psycopg.connect(address.url) as connection:
+        assert connection.execute("select 1").fetchone() == (1,)
 
 
 def test_kill_9_of_whoever_started_it_leaves_it_running(server: EmbeddedServer) -> None:
