@@ -11,6 +11,7 @@ import psycopg
 from almanac_pipeline.errors import ConfigurationError, HeldBackError
 from almanac_pipeline.flows.circle import CircleReport, compute_circle
 from almanac_pipeline.statistics.parameters import RankingParameters
+from almanac_pipeline.warehouse.changes import note_cohort
 from almanac_pipeline.warehouse.cohorts import get_cohort
 from almanac_pipeline.warehouse.publications import (
     Publication,
@@ -160,7 +161,8 @@ def publish(
 ) -> list[Publication]:
     """Record the publication of each cohort whose marts show something else than its last one.
 
-    Members whose ratings an audit found to be incomplete are marked to be read in full.
+    Members whose ratings an audit found to be incomplete are marked to be read in full. A cohort whose
+    snapshot is gone, as a crash of the database between the steps of a run leaves it, is noted as changed.
 
     Raises:
         HeldBackError: some cohorts' audits failed, or their parameters are not understood; they keep their
@@ -172,6 +174,9 @@ def publish(
         doubt_incomplete_ratings(connection, cohort_id)
         try:
             RankingParameters.from_mapping(ranking_parameters(connection, cohort_id))
+            if not audits(connection, cohort_id):
+                # This run may only go on where another stopped: a new one builds from the start.
+                note_cohort(connection, cohort_id)
             require_passed(connection, cohort_id)
             if force or shows_news(connection, slug):
                 publications.append(record_publication(connection, cohort_id, run_id=run_id))

@@ -82,6 +82,11 @@ def note_all_cohorts(connection: psycopg.Connection) -> None:
     connection.commit()
 
 
+def note_cohort(connection: psycopg.Connection, cohort_id: int) -> None:
+    """Have this cohort looked at again. The caller commits."""
+    connection.execute("insert into ops.changed_cohorts (cohort_id) values (%s)", [cohort_id])
+
+
 def changed_since(connection: psycopg.Connection, change_number: int) -> list[ChangedCohort]:
     """The active cohorts that changed after that number, in the order in which they were created."""
     with connection.cursor(row_factory=class_row(ChangedCohort)) as cursor:

@@ -45,6 +45,9 @@ SQL: dict[Stage, tuple[str, ...]] = {
 }
 """The files of the dbt project that decide a stage's rows; a file counts for the last stage that names it."""
 
+# The tables of snapshots are unlogged.
+NO_SNAPSHOT = "its snapshot is gone, as after a crash of the database: it is built again from the start"
+
 # Sums of 64-bit row hashes: they do not depend on the order of the rows, and a row that a
 # long transaction commits late changes them, which the newest updated_at would not show.
 DATA = """
@@ -407,7 +410,7 @@ def require_passed(connection: psycopg.Connection, cohort_id: int) -> None:
         words = "; ".join(
             f"{a.rule}: expected {a.expected}, observed {a.observed} ({a.detail})" for a in failed
         )
-        raise HeldBackError(f"not published, because {words or 'it was never audited'}")
+        raise HeldBackError(f"not published, because {words or NO_SNAPSHOT}")
 
 
 def input_version(built: StageVersions) -> str | None:

@@ -21,6 +21,7 @@ from almanac_pipeline.flows.publication import (
     publish,
 )
 from almanac_pipeline.warehouse import dbt, forgetting
+from almanac_pipeline.warehouse.changes import changed_since, empty_queues
 from almanac_pipeline.warehouse.statistics_tables import PUBLISHED
 from tests.dbt.world import NewWarehouse, Warehouse
 
@@ -327,6 +328,27 @@ def test_a_cohort_is_held_back_in_later_runs_too_until_it_is_mended(corners: War
     run(corners, *cohorts)
     [mended] = publish(corners.connection, cohorts, run_id="third")
     assert mended.cohort_id == corners.cohort_id("all_fives")
+
+
+def test_a_run_between_whose_steps_the_server_crashed_has_its_cohort_built_again(corners: Warehouse) -> None:
+    before = contents(corners, "ties")
+    corners.execute("update raw.ratings set rating = 1 where rating = 2")
+    empty_queues(corners.connection)
+    [[seen]] = corners.connection.execute("select max(change_number) from ops.cohort_changes").fetchall()
+    build(corners, "tag:before_statistics", list(changed_cohorts(corners.connection, ["ties"]).values()))
+    unlogged = corners.rows(
+        "select oid::regclass::text as name from pg_class where relpersistence = 'u' and relkind = 'r'"
+    )
+    corners.execute(f"truncate {', '.join(row['name'] for row in unlogged)}")
+    # What goes on with the run begins after the snapshot.
+    assert compute_waiting(corners.connection, ["ties"]) == []
+    with pytest.raises(HeldBackError, match="ties: not published, because its snapshot is gone"):
+        publish(corners.connection, ["ties"], run_id="resumed")
+    assert contents(corners, "ties") == before
+    empty_queues(corners.connection)
+    assert "ties" in {cohort.slug for cohort in changed_since(corners.connection, seen)}
+    run(corners, "ties")
+    assert len(publish(corners.connection, ["ties"], run_id="new")) == 1
 
 
 def test_freshness_says_who_is_held_back_and_since_when_the_marts_stand(corners: Warehouse) -> None:
