@@ -11,10 +11,11 @@ import psycopg
 
 from bench.soak.site import Opinions
 
+# A favourite that nobody rates or likes any more is no opinion of a film's numbers.
 STORED = """
 select username, uid, rating::float8, liked
 from raw.ratings join raw.users using (user_id) join raw.films using (film_id)
-where removed_at is null
+where removed_at is null and (rating is not null or liked)
 """
 MEMBERS = """
 select slug, array_agg(username) from raw.cohort_members
