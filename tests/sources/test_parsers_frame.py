@@ -19,21 +19,25 @@ from tests.sources.parser_pages import griditem, heading, old_poster, pagination
 
 FORM = '<form action="/search"><a href="/x">Sign in</a><input value=">"><svg><path d=""/></svg></form>'
 LINKS = "<script>var page = '<body>';</script><style>li > a {}</style><link rel=canonical href='/other/'>"
+MENUS = f'<div class="sorting-selects"><section><div>{FORM}</div></section></div><div class="clear"></div>'
 HEADER = f'<header class="site-header" id="header"><section>{FORM}</section></header>'
 FOOTER = f'<footer id="page-footer" class="page-footer"><nav>{FORM}</nav></footer><script>end()</script>'
 
 
-CONTENT = f'{heading("3 films")}<ul class="grid">{three_films()}</ul>{pagination("/ada_l/films/", 1, 4)}'
+GRID = f'<ul class="grid">{three_films()}</ul>{pagination("/ada_l/films/", 1, 4)}'
+CONTENT = f"{heading('3 films')}{MENUS}{GRID}"
 PAGE = (
     f'<!DOCTYPE html><html><head><meta property="og:url" content="https://letterboxd.com/Ada_L/films/">'
     f'<title>Films</title>{LINKS}</head><body class="films-watched" data-owner="Ada_L">{HEADER}'
     f'<div id="content">{CONTENT}</div>{FOOTER}</body></html>'
 ).encode()
 CONTENT_AT = PAGE.index(b'<div id="content"')
+MENUS_AT, MENUS_END = PAGE.index(MENUS.encode()), PAGE.index(GRID.encode())
 HOSTILE = (
     *("<!--", "-->", '"', "'", "<", ">", "=", "<script>", "</script>", "<textarea>", "<title>", "</title>"),
     *("<a>", "</a>", "<b>", "<div>", "</div>", "<p>", "</section>", "<table>", "<select>", "<template>"),
     *("<svg>", "<head>", "</head>", "</body>", "</html>", "<body data-owner=x class=y>", "<header>"),
+    *("<aside>", "</aside>", '<div class="sidebar">', '<div class="sorting-selects">', '<div class="clear">'),
     *("</header>", '<header class="site-header">', '<footer id="page-footer">', "<left-out>"),
     *("<link left-out>", "<meta name=x>", '<meta property="og:url" content="/bob/films/">', "<![CDATA["),
     '<li class="griditem"><div data-item-slug="odd"></div></li>',
@@ -48,7 +52,7 @@ def whole(body: bytes) -> FilmGrid:
     return grid_of(document)
 
 
-def test_scripts_header_and_footer_of_the_site_are_not_parsed() -> None:
+def test_scripts_header_menus_and_footer_of_the_site_are_not_parsed() -> None:
     tree = open_document(PAGE, GRID_KINDS).tree
     assert tree.css_first(":is(script, style, form, header, footer)") is None
     assert parse_grid(PAGE) == whole(PAGE)
@@ -57,7 +61,13 @@ def test_scripts_header_and_footer_of_the_site_are_not_parsed() -> None:
 
 @pytest.mark.parametrize(
     ("place", "is_inside"),
-    [(b"</head>", True), (b"</header>", True), (b"</footer>", True), (b"</footer>", False)],
+    [
+        (b"</head>", True),
+        (b"</header>", True),
+        (b"</section></div><div", True),
+        (b"</footer>", True),
+        (b"</footer>", False),
+    ],
 )
 def test_a_film_in_what_would_be_left_out_is_never_lost(place: bytes, is_inside: bool) -> None:
     for carrier in (poster("D (2004)", "d", 4, "d"), old_poster("D", "d", 4, bare_slug=True)):
@@ -75,6 +85,18 @@ def test_where_the_footer_stands_in_something_open_all_is_parsed(opened: str) ->
     assert len(open_document(body, GRID_KINDS).tree.css("header")) == 1
 
 
+def test_menus_beside_the_main_part_are_parsed_as_they_may_end_what_stands_around_them() -> None:
+    ending = MENUS.replace("</section>", "</section></div></aside><div>")
+    body = PAGE.replace(MENUS.encode(), f"<aside>{ending}".encode())
+    assert parse_grid(body) == whole(body) == parse_grid(PAGE)
+
+
+def test_a_page_without_menus_is_read_without_its_frame_too() -> None:
+    body = PAGE.replace(MENUS.encode(), b"")
+    assert open_document(body, GRID_KINDS).tree.css_first("header") is None
+    assert parse_grid(body) == whole(body) == parse_grid(PAGE)
+
+
 @settings(max_examples=300, deadline=None)
 @given(st.lists(st.tuples(st.integers(0, len(PAGE)), st.sampled_from(HOSTILE)), min_size=1, max_size=3))
 def test_a_hostile_page_gives_no_film_less_than_all_of_it_does(pieces: list[tuple[int, str]]) -> None:
@@ -89,7 +111,7 @@ def test_a_hostile_page_gives_no_film_less_than_all_of_it_does(pieces: list[tupl
         found = parse_grid(body)
     except AlmanacError:
         return
-    before = [at for at, _ in pieces if at < CONTENT_AT]
+    before = [at for at, _ in pieces if at < CONTENT_AT or MENUS_AT <= at <= MENUS_END]
     if before:  # what leaves something open there may have hidden a part of the content
         assert set(expected.items) <= set(found.items)
     else:

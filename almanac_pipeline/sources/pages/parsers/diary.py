@@ -8,8 +8,8 @@ from datetime import date
 from selectolax.lexbor import LexborNode
 
 from almanac_pipeline.errors import LayoutChangedError
-from almanac_pipeline.sources.pages.parsers.document import Document, open_document
-from almanac_pipeline.sources.pages.parsers.posters import Poster, carriers_in, class_names, read_marks
+from almanac_pipeline.sources.pages.parsers.document import Document, class_names, open_document
+from almanac_pipeline.sources.pages.parsers.posters import Poster, carriers_in, read_marks
 from almanac_pipeline.sources.pages.parsers.text import clean, film_slug, half_stars, int_of, path_segments
 from almanac_pipeline.sources.records import DiaryPage, DiaryRow, FilmItem
 

@@ -61,16 +61,28 @@ _PRIVATE = re.compile(
 _WHOLE_PAGE = re.compile(rb"<(?i:!doctype\s+html|html[\s>]|head[\s>]|body[\s>])")
 _END = re.compile(rb"</(?i:html)")
 _BLOCK_TAG = re.compile(rb"<(/?)(?i:div|section|table|ul)\b")
-# Since 2023 two fifths of a page's bytes are the site's own: scripts and styles between title and head's end,
-# menus and forms in its header, and what stands in its footer and behind.
+# Since 2023 up to half of a page's bytes are the site's own: scripts and styles between title and head's end,
+# menus and forms in its header, filters and orders above what is listed, and what stands in its footer and
+# behind.
 _TITLE_END, _HEAD_END = b"</title>", b"</head>"
 _HEADER, _HEADER_END = b'<header class="site-header', b"</header>"
+_MENUS, _MENUS_END = b'<div class="sorting-selects', b'<div class="clear"'
 _FOOTER = b'<footer id="page-footer"'
 # What we read: of the films what data-item-slug has in common with data-film-slug of before August 2025.
 _META, _FILM = b"<meta", b"m-slug"
-_HEAD_ATTRIBUTE, _TOP_TAG, _END_TAG = "left-out", "left-out-header", "left-out-footer"
+_HEAD_ATTRIBUTE, _TOP_TAG, _MENUS_TAG, _END_TAG = (
+    "left-out",
+    "left-out-header",
+    "left-out-menus",
+    "left-out-footer",
+)
 _HEAD_MARK = f"<link {_HEAD_ATTRIBUTE}>".encode()  # an element of another name would end the head
-_TOP_MARK, _END_MARK = f"<{_TOP_TAG}></{_TOP_TAG}>".encode(), f"<{_END_TAG}>".encode()
+_TOP_MARK, _MENUS_MARK = f"<{_TOP_TAG}></{_TOP_TAG}>".encode(), f"<{_MENUS_TAG}></{_MENUS_TAG}>".encode()
+_END_MARK = f"<{_END_TAG}>".encode()
+# What stands beside the main part.
+_OUTSIDE_TAGS = frozenset(("aside", "nav", "header", "footer"))
+_OUTSIDE_CLASSES = frozenset(("sidebar", "modal", "modal-neue"))
+_OUTSIDE_IDS = frozenset(("favourites", "recent-activity"))
 _ADDRESS = 'meta[property="og:url"]'
 _SAVED_FROM = re.compile(rb"<!--(?i:[^>]{0,200}?(https?://(?:www\.)?letterboxd\.com/[^\s<>\"']*))")
 
@@ -195,38 +207,43 @@ def open_document(body: bytes, expected: tuple[PageKind, ...] = ()) -> Document:
 
 
 def _content_tree(body: bytes) -> LexborHTMLParser:
-    """The tree of a page without its scripts and styles, the site's header, its footer and what follows that.
+    """The tree of a page without the site's own: scripts, styles, header, menus, footer and what follows that.
 
-    A mark stands in place of each. Where the parser makes the first the last child of the head, and the
-    others children of the body, nothing was open there, be it an element, a comment, a script or a quote. So
-    what follows the footer could only add elements behind it; and what is left out before could have hidden
-    something by leaving something open, but adds nothing. Otherwise, or if it may hold what we read, all is
-    parsed.
+    A mark stands in place of each. Where the parser makes the first the last child of the head, that of the
+    menus an element of the main part, and the others children of the body, nothing was open there, be it an
+    element that matters, a comment, a script or a quote. So what follows the footer could only add elements
+    behind it; and what is left out before could have hidden something by leaving something open, but adds
+    nothing. Otherwise, or if it may hold what we read, all is parsed.
     """
     links, top = body.find(_TITLE_END), body.find(_HEADER)
     head_end = body.find(_HEAD_END, links, top)
     main, end = body.find(_HEADER_END, top), body.rfind(_FOOTER)
+    menus = body.find(_MENUS, main, end)
+    menus_end = body.find(_MENUS_END, menus, end)
+    if not main < menus < menus_end:
+        menus = menus_end = end
+    # That something is nowhere is told from behind in a third of the time.
     if (
         0 <= links < head_end < top < main <= end
-        and body.find(_META, links, head_end) < 0
-        and body.find(_FILM, links, main) < 0
-        and body.find(_FILM, end) < 0
+        and body.rfind(_META, links, head_end) < 0
+        and body.rfind(_FILM, links, main) < 0
+        and body.rfind(_FILM, menus, menus_end) < 0
+        and body.rfind(_FILM, end) < 0
     ):
         kept = (
-            body[:links],
-            _TITLE_END,
-            _HEAD_MARK,
-            body[head_end:top],
-            _TOP_MARK,
-            body[main:end],
-            _END_MARK,
+            *(body[:links], _TITLE_END, _HEAD_MARK),
+            *(body[head_end:top], _TOP_MARK),
+            *(body[main:menus], _MENUS_MARK),
+            *(body[menus_end:end], _END_MARK),
         )
         tree = _tree(b"".join(kept))
         if tree.head is not None and tree.body is not None:
-            first, top_mark, last = tree.head.last_child, tree.css_first(_TOP_TAG), tree.body.last_child
+            first, last = tree.head.last_child, tree.body.last_child
+            top_mark, menus_mark = tree.css_first(_TOP_TAG), tree.css_first(_MENUS_TAG)
             if (
                 (first is not None and first.attributes == {_HEAD_ATTRIBUTE: None})
                 and (top_mark is not None and top_mark.parent is not None and top_mark.parent.tag == "body")
+                and (menus_mark is not None and not stands_outside(menus_mark))
                 and (last is not None and last.tag == _END_TAG)
                 and tree.css_first(_ADDRESS) is not None
             ):
@@ -269,6 +286,26 @@ def _is_truncated_fragment(body: bytes) -> bool:
 def tooltip(node: LexborNode) -> str | None:
     """The text shown on hover; scripts move `title` to `data-original-title`, and leave it empty."""
     return node.attrs.get("title") or node.attrs.get("data-original-title")
+
+
+def class_names(node: LexborNode) -> list[str]:
+    """The classes of an element."""
+    written = node.attrs.get("class")
+    return written.split() if written else []
+
+
+def stands_outside(node: LexborNode | None) -> bool:
+    """Whether an element stands beside the page's main part."""
+    while node is not None and node.is_element_node:
+        attributes = node.attributes
+        if (
+            node.tag in _OUTSIDE_TAGS
+            or attributes.get("id") in _OUTSIDE_IDS
+            or not _OUTSIDE_CLASSES.isdisjoint((attributes.get("class") or "").split())
+        ):
+            return True
+        node = node.parent
+    return False
 
 
 def _following(node: LexborNode | None, class_name: str) -> list[LexborNode]:

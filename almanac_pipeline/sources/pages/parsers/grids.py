@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import Literal, cast
 
 from almanac_pipeline.errors import LayoutChangedError
-from almanac_pipeline.sources.pages.parsers.document import Document, PageKind, open_document
-from almanac_pipeline.sources.pages.parsers.posters import (
-    Poster,
+from almanac_pipeline.sources.pages.parsers.document import (
+    Document,
+    PageKind,
     class_names,
-    has_shells,
-    posters,
+    open_document,
 )
+from almanac_pipeline.sources.pages.parsers.posters import Poster, has_shells, posters
 from almanac_pipeline.sources.pages.parsers.text import int_of, path_segments, read_count
 from almanac_pipeline.sources.records import FilmGrid, FilmItem
 
@@ -35,8 +35,12 @@ def grid_of(document: Document) -> FilmGrid:
     """The grid in a document that is already parsed; see `parse_grid`."""
     kind = cast(GridKind, document.kind)
     films = posters(document.tree, has_ranks=kind == "list")
-    opinions = [poster.opinion() if kind != "person" else (None, False) for poster in films]
-    items = tuple([_item(poster, kind, *opinion) for poster, opinion in zip(films, opinions, strict=True)])
+    items, marked_count, hearted_count = [], 0, 0
+    for poster in films:
+        rating, liked = poster.opinion() if kind != "person" else (None, False)
+        items.append(_item(poster, kind, rating, liked))
+        marked_count += poster.marks is not None
+        hearted_count += liked
     next_page, last_page = document.page_links(films[0].container.parent if films else None)
     total = _total(document)
     if not items:
@@ -45,14 +49,14 @@ def grid_of(document: Document) -> FilmGrid:
         page=kind,
         owner=document.owner,
         canonical_url=document.canonical_url,
-        items=items,
+        items=tuple(items),
         next_page=next_page,
         last_page=last_page,
         total=total,
         tmdb_person_id=_tmdb_person_id(document) if kind == "person" else None,
         is_old_markup=bool(films) and all(poster.is_old_markup() for poster in films),
-        marked_count=sum(poster.marks is not None for poster in films) if kind in _MARKED_KINDS else None,
-        hearted_count=sum(liked for _, liked in opinions) if kind in _MARKED_KINDS else None,
+        marked_count=marked_count if kind in _MARKED_KINDS else None,
+        hearted_count=hearted_count if kind in _MARKED_KINDS else None,
     )
 
 

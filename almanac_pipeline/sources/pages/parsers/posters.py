@@ -14,6 +14,7 @@ from functools import lru_cache
 from selectolax.lexbor import LexborAttributes, LexborHTMLParser, LexborNode
 
 from almanac_pipeline.errors import LayoutChangedError
+from almanac_pipeline.sources.pages.parsers.document import class_names, stands_outside
 from almanac_pipeline.sources.pages.parsers.text import (
     clean,
     film_slug,
@@ -41,6 +42,16 @@ _SLUG_ATTRIBUTES = (
     "data-target-link",
 )
 
+# Posters of before August 2025 have none of these, which one look tells for all of a group.
+_NEW_ATTRIBUTES = frozenset(("data-item-slug", "data-item-link", "data-item-name"))
+_IDENTIFIERS = frozenset(("data-postered-identifier", "data-resolvable-poster-path"))
+_TITLES_AND_YEARS = frozenset(
+    (
+        *("data-item-name", "data-item-full-display-name", "data-film-name"),
+        *("data-film-release-year", "data-item-release-year"),
+    )
+)
+
 _SHELLS = ":is(li.griditem, li.posteritem, li.poster-container, li.film-detail, .film-poster)"
 _POSTER = ':is(.film-poster, [data-component-class="LazyPoster"])'
 _STARS_OF_CLASS = {f"rated-{half_star_count}": half_star_count / 2 for half_star_count in range(1, 11)}
@@ -48,9 +59,6 @@ _STARS_OF_HALVES = {str(half_star_count): half_star_count / 2 or None for half_s
 # As pages write it; whatever is written otherwise is read as JSON.
 _PLAIN_IDENTIFIER = re.compile(r'\{"lid":"([0-9A-Za-z]+)","uid":"([a-z]+:[0-9]+)"[,}]')
 
-_OUTSIDE_TAGS = frozenset(("aside", "nav", "header", "footer"))
-_OUTSIDE_CLASSES = frozenset(("sidebar", "modal", "modal-neue"))
-_OUTSIDE_IDS = frozenset(("favourites", "recent-activity"))
 _ITEM_TAGS = frozenset(("li", "tr"))
 _CONTAINER_CLASSES = frozenset(("griditem", "posteritem", "poster-container", "film-detail", "listitem"))
 _POSTER_PREFIX = "Poster for "
@@ -84,23 +92,29 @@ class Poster:
 
     def attribute(self, *names: str) -> str | None:
         """The first of `names`, in that order, that any carrier or the container has with a value."""
-        values = self._all
-        if values is None:
-            first, *others = (*self.carriers, self.container)
-            values = self._all = self._first if isinstance(self._first, dict) else first.attributes
-            for node in others:
-                for name, value in node.attributes.items():
-                    if value and not values.get(name):
-                        values[name] = value
+        values = self._all or self._read_all()
         for name in names:
             value = values.get(name)
             if value and not value.isspace():
                 return value
         return None
 
+    def _read_all(self) -> dict[str, str | None]:
+        first, *others = (*self.carriers, self.container)
+        values = self._all = self._first if isinstance(self._first, dict) else first.attributes
+        for node in others:
+            for name, value in node.attributes.items():
+                if value and not values.get(name):
+                    values[name] = value
+        return values
+
+    def _lacks(self, names: frozenset[str]) -> bool:
+        """Whether it has none of these attributes, told in one look."""
+        return names.isdisjoint(self._all or self._read_all())
+
     def is_old_markup(self) -> bool:
         """Whether it is of before August 2025."""
-        return self.attribute("data-item-slug", "data-item-link", "data-item-name") is None
+        return self._lacks(_NEW_ATTRIBUTES) or self.attribute(*_NEW_ATTRIBUTES) is None
 
     def ids(self) -> tuple[str | None, str | None]:
         """(uid such as "film:951277", LID) of the film, each None where the page does not say."""
@@ -110,13 +124,7 @@ class Poster:
         if plain is not None:
             lid, uid = plain.groups()
             return uid, lid
-        identifier = read_json(self.attribute("data-postered-identifier"))
-        if not isinstance(identifier, dict):
-            path = read_json(self.attribute("data-resolvable-poster-path"))
-            identifier = path.get("postered") if isinstance(path, dict) else None
-        uid, lid = (
-            (identifier.get("uid"), identifier.get("lid")) if isinstance(identifier, dict) else (None, None)
-        )
+        uid, lid = (None, None) if self._lacks(_IDENTIFIERS) else self._identifier()
         if not isinstance(uid, str) or not uid:
             uid = self.attribute("data-item-uid", "data-item-id", "data-film-id")
         if uid is None:
@@ -127,11 +135,23 @@ class Poster:
         lid = clean(lid) if isinstance(lid, str) else None
         return (f"film:{uid}" if uid and uid.isdecimal() else uid or None), lid or None
 
+    def _identifier(self) -> tuple[object, object]:
+        """(uid, LID) as JSON has them, whatever stands there."""
+        identifier = read_json(self.attribute("data-postered-identifier"))
+        if not isinstance(identifier, dict):
+            path = read_json(self.attribute("data-resolvable-poster-path"))
+            identifier = path.get("postered") if isinstance(path, dict) else None
+        if not isinstance(identifier, dict):
+            return None, None
+        return identifier.get("uid"), identifier.get("lid")
+
     def title_and_year(self) -> tuple[str | None, int | None]:
         """Title and release year; old grids name no year, and undated films have none."""
         first = self._first
         name = first.get("data-item-name") if first is not None else None
         if not name or name.isspace():
+            if self._lacks(_TITLES_AND_YEARS):
+                return self._shown_title()
             name = self.attribute("data-item-name", "data-item-full-display-name")
         if name is not None:
             return split_title(name)
@@ -146,21 +166,22 @@ class Poster:
     def _shown_title(self) -> tuple[str | None, int | None]:
         """What the picture is labelled with, and the year that a detail view prints beside the title."""
         # Most often right inside the carrier, where looking is cheap.
-        frames, labels = [], []
+        frame, label = None, None
         for node in self.carriers[0].iter() if self.carriers else ():
             tag = node.tag
             if tag == "img":
-                labels.append(node.attrs.get("alt"))
-            elif tag == "a" and "frame" in class_names(node):
-                frames.append(node)
-        if not any(labels):
-            frames = self.container.css("a.frame")
+                label = label or node.attrs.get("alt")
+            elif tag == "a" and frame is None and "frame" in class_names(node):
+                frame = node
+        if not label:
+            frame = self.container.css_first("a.frame")
             labels = [node.attrs.get("alt") for node in self.container.css("img[alt]")]
+            label = next(filter(None, labels), "")
         name = ""
-        for frame in frames[:1]:
+        if frame is not None:
             name = frame.attrs.get("data-original-title") or frame.attrs.get("title") or frame.text()
-        if not name.strip() and labels:
-            name = next(filter(None, labels), "")
+        if not name or name.isspace():
+            name = label
             # Scripts put these words before the title; a film may also be called so.
             if name.startswith(_POSTER_PREFIX) and not self.slug.startswith("poster-for"):
                 name = name[len(_POSTER_PREFIX) :]
@@ -277,7 +298,7 @@ class _Items:
                     continue
                 found = lists.get(parent.mem_id)
                 if found is None:
-                    found = _List(parent, not is_scoped and _is_outside(container))
+                    found = _List(parent, not is_scoped and stands_outside(container))
                     lists[parent.mem_id] = found
                 if not found.is_outside:
                     found.item_count += 1
@@ -353,13 +374,7 @@ def carriers_in(root: LexborHTMLParser | LexborNode) -> list[LexborNode]:
 
 def has_shells(tree: LexborHTMLParser) -> bool:
     """Whether the page's main part has elements that look like film items, readable or not."""
-    return any(not _is_outside(node) for node in tree.css(_SHELLS))
-
-
-def class_names(node: LexborNode) -> list[str]:
-    """The classes of an element."""
-    written = node.attrs.get("class")
-    return written.split() if written else []
+    return any(not stands_outside(node) for node in tree.css(_SHELLS))
 
 
 def read_marks(marks: LexborNode) -> tuple[float | None, bool]:
@@ -451,17 +466,3 @@ def _container(node: LexborNode) -> tuple[LexborNode, bool]:
             break
         ancestor = ancestor.parent
     return outermost, False
-
-
-def _is_outside(container: LexborNode) -> bool:
-    """Whether an item stands beside the page's main part."""
-    node: LexborNode | None = container
-    while node is not None and node.is_element_node:
-        if (
-            node.tag in _OUTSIDE_TAGS
-            or node.id in _OUTSIDE_IDS
-            or not _OUTSIDE_CLASSES.isdisjoint(class_names(node))
-        ):
-            return True
-        node = node.parent
-    return False

@@ -52,9 +52,9 @@ def split_title(name: str) -> tuple[str, int | None]:
     """A display name without its trailing year: "Birds of Prey (and more) (2020)" keeps the first bracket."""
     name = name.strip() if name.isprintable() else clean(name)
     if name[-1:] == ")" and name[-6:-5] == "(":
-        year = name[-5:-1]
-        title = name[:-6].rstrip()
-        if year.isdecimal() and title and title != name[:-6]:
+        before, year = name[:-6], name[-5:-1]
+        title = before.rstrip()
+        if year.isdecimal() and title and title != before:
             return title, int(year)
     return name, None
 
