@@ -15,6 +15,7 @@ module writes. Run: python -m bench.parse_pages
 from __future__ import annotations
 
 import json
+import math
 import re
 import statistics
 import subprocess
@@ -35,9 +36,11 @@ FIXTURES = Path(__file__).resolve().parent.parent.parent / "shared" / "fixtures"
 FOLDERS = ("films-grid", "likes-films", "list", "watchlist")
 LETTERBOXDPY = "letterboxdpy==6.6.1"
 INSTALL_TIMEOUT_SECONDS = 180
-ROUNDS = 250
-SLOW_ROUNDS = 5
-"""Of so many rounds the quickest counts: whatever else the machine does can only make a round slower."""
+SWEEPS = 5
+ROUNDS = 50
+SLOW_ROUNDS = 1
+"""Of so many rounds of each sweep over the pages the quickest counts: whatever else the machine does can only
+make a round slower, and a burst of it meets a page in one sweep and not in the next."""
 LARGE_BLOCK_BYTES = 16_000_000
 
 Row = tuple[str, str | None, int | None, str | None, str | None, float | None, bool]
@@ -119,16 +122,14 @@ def _seconds_in_turns(
     # Once a large block was freed, glibc keeps what is freed after it. Before, it gives the memory of a
     # page back and asks for it again, or does not, as the heap happens to lie: up to twice the time.
     bytes(LARGE_BLOCK_BYTES)
-    seconds: list[list[float]] = [[] for _ in parsers]
-    for body in pages:
-        measured: list[list[float]] = [[] for _ in parsers]
-        for _ in range(rounds):
-            for parse, found in zip(parsers, measured, strict=True):
-                started = time.process_time()
-                parse(body)
-                found.append(time.process_time() - started)
-        for found, quickest in zip(measured, seconds, strict=True):
-            quickest.append(min(found))
+    seconds = [[math.inf] * len(pages) for _ in parsers]
+    for _ in range(SWEEPS):
+        for number, body in enumerate(pages):
+            for _ in range(rounds):
+                for parse, quickest in zip(parsers, seconds, strict=True):
+                    started = time.process_time()
+                    parse(body)
+                    quickest[number] = min(quickest[number], time.process_time() - started)
     return seconds
 
 
