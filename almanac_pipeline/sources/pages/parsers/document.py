@@ -207,7 +207,7 @@ def open_document(body: bytes, expected: tuple[PageKind, ...] = ()) -> Document:
 
 
 def _content_tree(body: bytes) -> LexborHTMLParser:
-    """The tree of a page without the site's own: scripts, styles, header, menus, footer and what follows that.
+    """The tree of a page without the site's scripts and styles, header, menus, footer and what follows that.
 
     A mark stands in place of each. Where the parser makes the first the last child of the head, that of the
     menus an element of the main part, and the others children of the body, nothing was open there, be it an
