@@ -85,6 +85,12 @@ def test_where_the_footer_stands_in_something_open_all_is_parsed(opened: str) ->
     assert len(open_document(body, GRID_KINDS).tree.css("header")) == 1
 
 
+def test_a_film_among_the_menus_that_is_only_linked_is_not_lost_either() -> None:
+    film = b'<li><div data-item-link="/film/odd/"></div></li>'
+    body = PAGE.replace(b"</section></div><div", film + b"</section></div><div")
+    assert len(open_document(body, GRID_KINDS).tree.css("[data-item-link]")) == 4
+
+
 def test_menus_beside_the_main_part_are_parsed_as_they_may_end_what_stands_around_them() -> None:
     ending = MENUS.replace("</section>", "</section></div></aside><div>")
     body = PAGE.replace(MENUS.encode(), f"<aside>{ending}".encode())

@@ -69,7 +69,7 @@ _HEADER, _HEADER_END = b'<header class="site-header', b"</header>"
 _MENUS, _MENUS_END = b'<div class="sorting-selects', b'<div class="clear"'
 _FOOTER = b'<footer id="page-footer"'
 # What we read: of the films what data-item-slug has in common with data-film-slug of before August 2025.
-_META, _FILM = b"<meta", b"m-slug"
+_META, _FILM, _FILM_LINK = b"<meta", b"m-slug", b"/film/"
 _HEAD_ATTRIBUTE, _TOP_TAG, _MENUS_TAG, _END_TAG = (
     "left-out",
     "left-out-header",
@@ -228,6 +228,7 @@ def _content_tree(body: bytes) -> LexborHTMLParser:
         and body.rfind(_META, links, head_end) < 0
         and body.rfind(_FILM, links, main) < 0
         and body.rfind(_FILM, menus, menus_end) < 0
+        and body.rfind(_FILM_LINK, menus, menus_end) < 0
         and body.rfind(_FILM, end) < 0
     ):
         kept = (
