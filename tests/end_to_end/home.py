@@ -26,6 +26,7 @@ from psycopg.rows import dict_row
 
 from almanac_pipeline.sandbox.client import ControlClient
 from almanac_pipeline.warehouse.embedded import EmbeddedServer
+from tests.end_to_end.command import Command
 
 ALMANAC = Path(sys.executable).with_name("almanac")
 PATIENCE_SECONDS = 400
@@ -71,8 +72,7 @@ class Home:
 
     def run(self, *arguments: str, **settings: str) -> Outcome:
         """Run a command to its end; `settings` are for this command only."""
-        process = self.start(*arguments, **settings)
-        return finish(process)
+        return finish(self.start(*arguments, **settings))
 
     def build(self, *arguments: str, **settings: str) -> Outcome:
         """Run a command that must succeed."""
@@ -80,8 +80,11 @@ class Home:
         assert outcome.code == 0, f"almanac {' '.join(arguments)}:\n{outcome.stdout}\n{outcome.stderr}"
         return outcome
 
-    def start(self, *arguments: str, **settings: str) -> subprocess.Popen[str]:
+    def start(self, *arguments: str, **settings: str) -> Command:
         """Begin a command."""
+        return Command(arguments, self._environment(settings))
+
+    def _environment(self, settings: Mapping[str, str]) -> dict[str, str]:
         own = {name: value for name, value in os.environ.items() if not name.startswith("ALMANAC_")}
         for unwanted in ("DAGSTER_HOME", "PYTHONDONTWRITEBYTECODE"):  # the latter: see the Makefile
             own.pop(unwanted, None)
@@ -90,20 +93,20 @@ class Home:
         chosen = {**defaults, **self.settings, **settings}
         if self.database_url is not None:
             chosen["database_url"] = self.database_url
-        return subprocess.Popen(
-            [str(ALMANAC), *arguments],
-            env=own | {f"ALMANAC_{name.upper()}": value for name, value in chosen.items()},
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
+        return own | {f"ALMANAC_{name.upper()}": value for name, value in chosen.items()}
 
     def demo(self, *arguments: str) -> Outcome:
-        """Run `almanac demo --exit`. All demos prefer one port: they start one after the other."""
+        """Run the installed `almanac demo --exit`. All prefer one port: they start one after the other."""
         with (Path(tempfile.gettempdir()) / f"almanac-e2e-{os.getuid()}.lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
-            process = self.start("demo", "--exit", *arguments)
+            process = subprocess.Popen(
+                [str(ALMANAC), "demo", "--exit", *arguments],
+                env=self._environment({}),
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+            )
             assert process.stdout is not None
             first_line = process.stdout.readline()
         outcome = finish(process)
@@ -180,7 +183,7 @@ def site_settings(site: ControlClient) -> dict[str, str]:
     return {"letterboxd_url": site.url, "tmdb_url": site.tmdb_url, "tmdb_token": "any"}
 
 
-def finish(process: subprocess.Popen[str]) -> Outcome:
+def finish(process: Command | subprocess.Popen[str]) -> Outcome:
     """Wait for a command that was started."""
     try:
         stdout, stderr = process.communicate(timeout=PATIENCE_SECONDS)
@@ -188,10 +191,11 @@ def finish(process: subprocess.Popen[str]) -> Outcome:
         process.kill()
         stdout, stderr = process.communicate()
         raise AssertionError(f"still running after {PATIENCE_SECONDS} s:\n{stdout}\n{stderr}") from None
+    assert process.returncode is not None
     return Outcome(process.returncode, stdout, stderr)
 
 
-def wait_until(happened: Callable[[], bool], process: subprocess.Popen[str], what: str) -> None:
+def wait_until(happened: Callable[[], bool], process: Command, what: str) -> None:
     """Return as soon as something has happened while a command runs."""
     deadline = time.monotonic() + PATIENCE_SECONDS
     while not happened():
