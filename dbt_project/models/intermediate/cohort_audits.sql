@@ -18,16 +18,21 @@ ratings as (
     select
         cohort_id,
         user_id,
-        film_id,
-        rating,
-        liked
+        film_id
     from {{ ref('int_cohort_ratings') }}
+    where {{ is_requested() }}
+),
+
+member_opinions as (
+    select * from {{ ref('int_cohort_member_opinions') }}
     where {{ is_requested() }}
 ),
 
 cohort_films as (
     select
-        *,
+        cohort_id,
+        film_id,
+        raters,
         {{ bucket_sum() }} as bucket_sum
     from {{ ref('int_cohort_films') }}
     where {{ is_requested() }}
@@ -100,10 +105,15 @@ twins as (
         )
 ),
 
--- Hardly ever a film has a twin: known before the first rating is read.
+-- Hardly ever a film has a twin: known before the first rating is read. Not out of `ratings`, which would be
+-- stored for both to read.
 twins_ratings as (
-    select * from ratings
-    where exists (select twins.film_id from twins)
+    select
+        cohort_id,
+        user_id,
+        film_id
+    from {{ ref('int_cohort_ratings') }}
+    where {{ is_requested() }} and exists (select twins.film_id from twins)
 ),
 
 duplicates as (
@@ -158,21 +168,11 @@ film_counts as (
     group by cohort_films.cohort_id
 ),
 
-member_ratings as (
-    select
-        cohort_id,
-        user_id,
-        count(rating) as ratings_count,
-        count(*) filter (where liked) as likes_count
-    from ratings
-    group by cohort_id, user_id
-),
-
 rated_counts as (
     select
         cohort_id,
         sum(ratings_count) as ratings_count
-    from member_ratings
+    from member_opinions
     group by cohort_id
 ),
 
@@ -181,14 +181,14 @@ member_coverage as (
     select
         members.cohort_id,
         sum(members.stated_ratings_count) as stated_ratings,
-        sum(least(coalesce(member_ratings.ratings_count, 0), members.stated_ratings_count))
+        sum(least(coalesce(member_opinions.ratings_count, 0), members.stated_ratings_count))
             filter (where members.stated_ratings_count is not null) as known_ratings,
         sum(members.stated_likes_count) as stated_likes,
-        sum(least(coalesce(member_ratings.likes_count, 0), members.stated_likes_count))
+        sum(least(coalesce(member_opinions.likes_count, 0), members.stated_likes_count))
             filter (where members.stated_likes_count is not null) as known_likes
     from members
-    left join member_ratings
-        on members.cohort_id = member_ratings.cohort_id and members.user_id = member_ratings.user_id
+    left join member_opinions
+        on members.cohort_id = member_opinions.cohort_id and members.user_id = member_opinions.user_id
     group by members.cohort_id
 ),
 

@@ -1,6 +1,3 @@
--- What films are asked for by, so that an index alone answers.
-{{ config(indexes=[{'columns': ['cohort', 'film_id', 'liked_share']}]) }}
-
 with cohorts as (
     select * from {{ ref('int_publishable_cohorts') }}
 ),

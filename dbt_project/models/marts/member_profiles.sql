@@ -6,26 +6,8 @@ members as (
     select * from {{ ref('int_cohort_members') }}
 ),
 
-snapshot as (
-    select ratings.*
-    from cohorts
-    inner join {{ ref('int_cohort_ratings') }} as ratings on cohorts.cohort_id = ratings.cohort_id
-),
-
 opinions as (
-    select
-        cohort_id,
-        user_id,
-        count(*) filter (where half_stars is not null or liked or logged) as watched_count,
-        count(half_stars) as ratings_count,
-        count(*) filter (where liked) as likes_count,
-        count(*) filter (where favorite) as favorites_count,
-        sum(half_stars) as half_stars,
-        {% for stars in half_stars() -%}
-            count(*) filter (where half_stars = {{ loop.index }}) as {{ count_column(stars) }}{{ ',' if not loop.last }}
-        {% endfor %}
-    from snapshot
-    group by cohort_id, user_id
+    select * from {{ ref('int_cohort_member_opinions') }}
 ),
 
 habits as (

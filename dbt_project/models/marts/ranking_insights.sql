@@ -1,8 +1,3 @@
--- What films are asked for by, so that an index alone answers.
-{{ config(indexes=[
-    {'columns': ['cohort', 'film_id', 'bucket', 'distribution_label', 'watcher_percentile', 'delta']},
-]) }}
-
 with cohorts as (
     select * from {{ ref('int_publishable_cohorts') }}
 ),
@@ -96,9 +91,11 @@ joined as (
         on film_stats.cohort = circle_films.cohort and film_stats.film_id = circle_films.film_id
 ),
 
-measured as (
+-- Without names and labels, because each place is found by sorting all rows.
+measures as (
     select
-        *,
+        cohort,
+        film_id,
         {{ mid_rank_percentile('score') }} as score_percentile,
         {{ z_score('score') }} as score_z,
         {{ mid_rank_percentile('average_rating') }} as average_percentile,
@@ -108,6 +105,21 @@ measured as (
         {{ mid_rank_percentile('popularity') }} as popularity_percentile,
         {{ z_score('popularity') }} as popularity_z
     from joined
+),
+
+measured as (
+    select
+        joined.*,
+        measures.score_percentile,
+        measures.score_z,
+        measures.average_percentile,
+        measures.average_z,
+        measures.watcher_percentile,
+        measures.watcher_z,
+        measures.popularity_percentile,
+        measures.popularity_z
+    from joined
+    inner join measures on joined.cohort = measures.cohort and joined.film_id = measures.film_id
 ),
 
 final as (
