@@ -396,7 +396,7 @@ def test_the_snapshot_and_its_audits_are_lost_together_in_a_crash(two: Warehouse
         " where relnamespace = 'intermediate'::regnamespace and relkind = 'r'"
         " and (relname like 'int%%' or relname = 'cohort_audits')"
     )
-    assert len(kinds) == 5
+    assert len(kinds) == 6
     assert {row["kind"] for row in kinds} == {"u"}
 
 

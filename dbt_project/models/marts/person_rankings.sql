@@ -40,16 +40,29 @@ voices as (
     inner join circle_films on cohorts.cohort_id = circle_films.cohort_id
 ),
 
--- Over the pairs of two different films of a person.
-own_pairs as (
+-- Each film's voice with everybody who is credited for it.
+credited as (
     select
         voices.cohort_id,
         credits.role,
-        power(sum(voices.weight * voices.voice), 2) - sum(power(voices.weight * voices.voice, 2)) as products,
-        power(sum(voices.weight), 2) - sum(power(voices.weight, 2)) as weights
+        credits.person_id,
+        voices.raters,
+        voices.voice,
+        voices.noise,
+        voices.weight
     from voices
     inner join credits on voices.film_id = credits.film_id
-    group by voices.cohort_id, credits.role, credits.person_id
+),
+
+-- Over the pairs of two different films of a person.
+own_pairs as (
+    select
+        cohort_id,
+        role,
+        power(sum(weight * voice), 2) - sum(power(weight * voice, 2)) as products,
+        power(sum(weight), 2) - sum(power(weight, 2)) as weights
+    from credited
+    group by cohort_id, role, person_id
     having count(*) > 1
 ),
 
@@ -66,48 +79,38 @@ covariances as (
 -- The circle's middle counts for at least one film and at most 25, as the circle model keeps it for ratings.
 levels as (
     select
-        circles.cohort_id,
+        cohorts.cohort_id,
+        cohorts.cohort,
         covariances.role,
         circles.film_mean,
         circles.film_variance,
         least(
             greatest(covariances.covariance, circles.film_variance / 26), circles.film_variance / 2
         ) as person_variance
-    from circles
-    inner join covariances on circles.cohort_id = covariances.cohort_id
+    from cohorts
+    inner join circles on cohorts.cohort_id = circles.cohort_id
+    inner join covariances on cohorts.cohort_id = covariances.cohort_id
 ),
 
 -- A film's voice as evidence of a person, in each role.
-evidence as (
-    select
-        voices.cohort_id,
-        levels.role,
-        voices.film_id,
-        voices.raters,
-        1 / (levels.film_variance - levels.person_variance + voices.noise) as information,
-        voices.voice / (levels.film_variance - levels.person_variance + voices.noise) as pull
-    from voices
-    inner join levels on voices.cohort_id = levels.cohort_id
-),
-
 weighed as (
     select
-        evidence.cohort_id,
-        evidence.role,
-        credits.person_id,
+        credited.cohort_id,
+        credited.role,
+        credited.person_id,
         count(*) as films_count,
-        max(evidence.raters) as most_raters,
-        sum(evidence.information) as information,
-        sum(evidence.pull) as pull
-    from evidence
-    inner join credits on evidence.film_id = credits.film_id and evidence.role = credits.role
-    group by evidence.cohort_id, evidence.role, credits.person_id
+        max(credited.raters) as most_raters,
+        sum(1 / (levels.film_variance - levels.person_variance + credited.noise)) as information,
+        sum(credited.voice / (levels.film_variance - levels.person_variance + credited.noise)) as pull
+    from credited
+    inner join levels on credited.cohort_id = levels.cohort_id and credited.role = levels.role
+    group by credited.cohort_id, credited.role, credited.person_id
     having count(*) >= {{ var('person_min_films') }}
 ),
 
 scored as (
     select
-        weighed.cohort_id,
+        levels.cohort,
         weighed.role,
         weighed.person_id,
         weighed.films_count,
@@ -122,11 +125,9 @@ scored as (
 named as (
     select
         scored.*,
-        cohorts.cohort,
         people.name as person,
         scored.estimate - 1.2815515655 * scored.estimate_sd as score
     from scored
-    inner join cohorts on scored.cohort_id = cohorts.cohort_id
     inner join people on scored.person_id = people.person_id
 ),
 
