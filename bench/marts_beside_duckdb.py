@@ -12,7 +12,7 @@ start, and data tests, of which DuckDB runs none. `processor_seconds` are what e
 tests in PostgreSQL included, and `dbt_processor_seconds` what dbt did; other programs on the machine
 lengthen them less than the clock.
 
-python -m bench.marts_beside_duckdb [--scale 1.0]
+python -m bench.marts_beside_duckdb [--scale 1.0] [--cohorts 20]
 """
 
 from __future__ import annotations
@@ -94,14 +94,14 @@ class Model:
     sql: str
 
 
-def run(scale: float = 1.0) -> dict[str, Any]:
+def run(scale: float = 1.0, cohorts: int = COHORTS) -> dict[str, Any]:
     """Seconds and memory of both, and their ratios.
 
     Raises:
         RuntimeError: their results differ.
     """
     members, films = round(MEMBERS * scale), round(FILMS * min(1.0, 2 * scale))
-    slugs = [f"circle-{number}" for number in range(COHORTS)]
+    slugs = [f"circle-{number}" for number in range(cohorts)]
     with warehouse() as (url, settings), tempfile.TemporaryDirectory(prefix="almanac-bench") as folder:
         files = Path(folder)
         for name, table in _invent(members, films, slugs).items():
@@ -116,7 +116,7 @@ def run(scale: float = 1.0) -> dict[str, Any]:
         tables |= {name: _columns(url, "intermediate", name) for name in FROM_NUMPY}
         models = _compile()
         results: dict[str, Any] = {
-            "ratings": COHORTS * members * RATINGS_OF_A_MEMBER,
+            "ratings": cohorts * members * RATINGS_OF_A_MEMBER,
             "first_build_of_all_seconds": {stage: round(value, 1) for stage, value in first.items()},
             "target_ratios": TARGET_RATIOS,
         }
@@ -576,4 +576,6 @@ def _peak_megabytes() -> float:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description="Building the marts, beside DuckDB over Parquet.")
     parser.add_argument("--scale", type=float, default=1.0, help="share of the members and films")
-    print(json.dumps(run(parser.parse_args().scale), indent=2))
+    parser.add_argument("--cohorts", type=int, default=COHORTS)
+    arguments = parser.parse_args()
+    print(json.dumps(run(arguments.scale, arguments.cohorts), indent=2))
