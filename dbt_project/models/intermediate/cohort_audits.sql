@@ -14,15 +14,6 @@ members as (
     where {{ is_requested() }}
 ),
 
-ratings as (
-    select
-        cohort_id,
-        user_id,
-        film_id
-    from {{ ref('int_cohort_ratings') }}
-    where {{ is_requested() }}
-),
-
 member_opinions as (
     select * from {{ ref('int_cohort_member_opinions') }}
     where {{ is_requested() }}
@@ -105,8 +96,7 @@ twins as (
         )
 ),
 
--- Hardly ever a film has a twin: known before the first rating is read. Not out of `ratings`, which would be
--- stored for both to read.
+-- Hardly ever a film has a twin: known before the first rating is read.
 twins_ratings as (
     select
         cohort_id,
@@ -116,7 +106,7 @@ twins_ratings as (
     where {{ is_requested() }} and exists (select twins.film_id from twins)
 ),
 
-duplicates as (
+rated_as_twins as (
     select
         first_ratings.cohort_id,
         first_ratings.film_id
@@ -127,23 +117,16 @@ duplicates as (
             first_ratings.cohort_id = second_ratings.cohort_id
             and first_ratings.user_id = second_ratings.user_id
             and twins.twin_id = second_ratings.film_id
-    union all
-    select
-        cohort_id,
-        film_id
-    from ratings
-    group by cohort_id, user_id, film_id
-    having count(*) > 1
 ),
 
-duplicate_counts as (
+twin_counts as (
     select
-        duplicates.cohort_id,
+        rated_as_twins.cohort_id,
         count(*) as observed,
         min(films.title) as example
-    from duplicates
-    inner join films on duplicates.film_id = films.film_id
-    group by duplicates.cohort_id
+    from rated_as_twins
+    inner join films on rated_as_twins.film_id = films.film_id
+    group by rated_as_twins.cohort_id
 ),
 
 film_counts as (
@@ -168,10 +151,11 @@ film_counts as (
     group by cohort_films.cohort_id
 ),
 
-rated_counts as (
+opinion_counts as (
     select
         cohort_id,
-        sum(ratings_count) as ratings_count
+        sum(ratings_count) as ratings_count,
+        sum(repeated_films_count) as repetitions
     from member_opinions
     group by cohort_id
 ),
@@ -197,9 +181,9 @@ facts as (
         requests.cohort_id,
         requests.cohort,
         requests.input_version,
-        coalesce(duplicate_counts.observed, 0) as duplicates,
-        duplicate_counts.example as duplicate_example,
-        coalesce(rated_counts.ratings_count, 0) as ratings_count,
+        coalesce(twin_counts.observed, 0) + coalesce(opinion_counts.repetitions, 0) as duplicates,
+        twin_counts.example as duplicate_example,
+        coalesce(opinion_counts.ratings_count, 0) as ratings_count,
         coalesce(film_counts.bucket_sum, 0) as bucket_sum,
         coalesce(film_counts.films_off, 0) as films_off,
         coalesce(film_counts.histograms_off, 0) as histograms_off,
@@ -212,8 +196,8 @@ facts as (
         coalesce(member_coverage.known_ratings, 0) as known_ratings,
         coalesce(member_coverage.stated_ratings, 0) as stated_ratings
     from requests
-    left join duplicate_counts on requests.cohort_id = duplicate_counts.cohort_id
-    left join rated_counts on requests.cohort_id = rated_counts.cohort_id
+    left join twin_counts on requests.cohort_id = twin_counts.cohort_id
+    left join opinion_counts on requests.cohort_id = opinion_counts.cohort_id
     left join film_counts on requests.cohort_id = film_counts.cohort_id
     left join member_coverage on requests.cohort_id = member_coverage.cohort_id
 ),

@@ -5,7 +5,28 @@ with ratings as (
     where {{ is_requested() }}
 ),
 
-final as (
+-- Read on its own: stored for two to read, the snapshot would be written a second time.
+repeated_films as (
+    select
+        cohort_id,
+        user_id,
+        film_id
+    from {{ ref('int_cohort_ratings') }}
+    where {{ is_requested() }}
+    group by cohort_id, user_id, film_id
+    having count(*) > 1
+),
+
+repetitions as (
+    select
+        cohort_id,
+        user_id,
+        count(*) as repeated_films_count
+    from repeated_films
+    group by cohort_id, user_id
+),
+
+counted as (
     select
         cohort_id,
         user_id,
@@ -19,6 +40,15 @@ final as (
         {% endfor %}
     from ratings
     group by cohort_id, user_id
+),
+
+final as (
+    select
+        counted.*,
+        coalesce(repetitions.repeated_films_count, 0) as repeated_films_count
+    from counted
+    left join repetitions
+        on counted.cohort_id = repetitions.cohort_id and counted.user_id = repetitions.user_id
 )
 
 select * from final
