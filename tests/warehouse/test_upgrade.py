@@ -142,3 +142,22 @@ def test_a_backup_of_the_first_release_is_restored_and_upgraded(
         assert restore_backup(saved, empty, settings).revision == current_revision(empty) == head_revision()
         with psycopg.connect(empty) as connection:
             assert content(connection, before) == before
+
+
+def test_a_mart_keeps_one_index_that_answers_alone(url: str) -> None:
+    migrate(url, "0017")
+    with psycopg.connect(url) as connection:
+        connection.execute(
+            """
+            create table almanac.cohort_film_stats (
+                cohort text, film_id bigint, liked_share double precision, primary key (cohort, film_id));
+            create index on almanac.cohort_film_stats (cohort, film_id, liked_share)
+            """
+        )
+    migrate(url)
+    with psycopg.connect(url) as connection:
+        [(definition,)] = connection.execute(
+            "select indexdef from pg_indexes where schemaname = 'almanac' and tablename = 'cohort_film_stats'"
+        ).fetchall()
+    assert definition.startswith("CREATE UNIQUE INDEX cohort_film_stats_pkey")
+    assert definition.endswith("(cohort, film_id) INCLUDE (liked_share)")
