@@ -91,6 +91,8 @@ LEFT_OVERS = {
     "enrichment_runs": "select count(*) from ops.enrichment_runs where status = 'running'",
 }
 
+OTHER_MEMBERS = "has other members"
+
 Marts = dict[str, tuple[int, int, float, int]]
 """{film's uid: (watchers, raters, sum of stars, likes)}"""
 
@@ -143,7 +145,7 @@ def evening(
         if slug in refused:
             wrong[slug] = "shows what its audits refused"
         elif members.get(slug) != circle:
-            wrong[slug] = "has other members"
+            wrong[slug] = OTHER_MEMBERS
         elif unread := [name for name in sorted(circle) if stored.get(name, {}) != known[name]]:
             wrong[slug] = (
                 f"holds other opinions of {len(unread)} members: {differences(stored, known, unread)}"

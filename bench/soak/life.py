@@ -149,6 +149,8 @@ class Life:
         self._usual_seconds = 20.0
         self._began: float | None = None
         self._circles: dict[str, frozenset[str]] = {}
+        self._unread_circles: frozenset[str] = frozenset()
+        """Cohorts that lacked members or had others in the evening."""
         self.days: list[DayLine] = []
 
     def create(self) -> None:
@@ -218,10 +220,14 @@ class Life:
         self._began = now
 
     def _look_at_circles(self, number: int) -> frozenset[str]:
-        """Who is to be in the cohorts tonight: read at their creation, then weekly. Returns who is new."""
+        """Who is to be in the cohorts tonight: read at their creation, then weekly. Returns who is new.
+
+        What could not be read is read the next day, as it is then.
+        """
         before = frozenset().union(*self._circles.values())
-        if number == 0 or (FIRST_DAY + timedelta(days=number)).weekday() == 0:
-            for circle in self.outside.circles:
+        is_monday = (FIRST_DAY + timedelta(days=number)).weekday() == 0
+        for circle in self.outside.circles:
+            if number == 0 or is_monday or circle.slug in self._unread_circles:
                 self._circles[circle.slug] = self.outside.members_of(circle)
         if number == 0:
             return frozenset()
@@ -320,6 +326,7 @@ class Life:
         with psycopg.connect(self.url()) as connection:
             found = audits.evening(connection, truth, self._circles, newcomers)
             sizes = audits.megabytes(connection)
+        self._unread_circles = frozenset(s for s, why in found.wrong.items() if why == audits.OTHER_MEMBERS)
         for slug in self._circles:
             if slug not in found.wrong:
                 line.right += 1
