@@ -139,7 +139,7 @@ KINDS: Mapping[AlertKind, KindOfAlert] = {
     "held_back": KindOfAlert(
         "critical",
         "a cohort contradicts itself and keeps its last publication",
-        "see which rule failed: `almanac cohort show SLUG`",
+        "let it be mended: `almanac enrich --cohort SLUG`, then `almanac stats refresh --cohort SLUG`",
         "held-back",
     ),
     "failed_check": KindOfAlert(
@@ -297,13 +297,13 @@ def check_volume(connection: psycopg.Connection, run: Run, factor: float) -> Non
     table, key = Identifier("ops", f"{run.kind}_runs"), Identifier(f"{run.kind}_run_id")
     row = connection.execute(
         SQL(
-            "select cohort_id, subject, concat_ws(' ', slug, subject)"
+            "select cohort_id, subject, concat_ws(' ', slug, subject), left(dagster_run_id, 8)"
             " from {} left join raw.cohorts using (cohort_id) where {} = %s"
         ).format(table, key),
         [run.run_id],
     ).fetchone()
     assert row is not None
-    cohort_id, subject, topic = row
+    cohort_id, subject, topic, dagster_run = row
     measures = ["requests_count"] + (["rows_changed"] if run.kind == "scrape" else [])
     earlier = connection.execute(
         SQL(
@@ -320,7 +320,9 @@ def check_volume(connection: psycopg.Connection, run: Run, factor: float) -> Non
         elif counts and count > factor * median(counts) and count >= VOLUME_FLOORS[measure]:
             as_usual = False
     if rises:
-        message = f"run {run.run_id} of {subject}: {'; '.join(rises)}"
+        # Scrapes and enrichments are numbered apart; `almanac runs show` takes the run.
+        in_run = f" in run {dagster_run}" if dagster_run else ""
+        message = f"{run.kind} {run.run_id} of {subject}{in_run}: {'; '.join(rises)}"
         raise_alert(connection, "volume", topic, message, cohort_id=cohort_id)
     elif as_usual:
         resolve_alerts(connection, "volume", topic)

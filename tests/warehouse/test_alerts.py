@@ -11,6 +11,7 @@ import psycopg
 import pytest
 
 from almanac_pipeline.errors import LayoutChangedError, LayoutDriftError, NotFoundError
+from almanac_pipeline.tally import count_request
 from almanac_pipeline.warehouse.alert_rules import RULES
 from almanac_pipeline.warehouse.alerts import (
     KINDS,
@@ -24,7 +25,7 @@ from almanac_pipeline.warehouse.alerts import (
     resolve_alert,
     resolve_alerts,
 )
-from almanac_pipeline.warehouse.runs import Run, ScrapeSubject, record_failure, scrape_run
+from almanac_pipeline.warehouse.runs import Run, ScrapeSubject, enrichment_run, record_failure, scrape_run
 from almanac_pipeline.warehouse.staging import mark_success
 
 PROJECT = Path(__file__).resolve().parents[2]
@@ -157,6 +158,19 @@ def test_a_run_far_above_the_usual_raises_an_alert_until_one_is_usual_again(
     assert len(open_alerts(connection)) == 1, "a second rise does not make itself usual"
     check_volume(connection, run_of(database_url, cohort_id, 220), 3.0)
     assert open_alerts(connection) == []
+
+
+def test_the_alert_names_the_run_that_runs_show_takes_and_which_numbers_its_own_are_of(
+    database_url: str, connection: psycopg.Connection
+) -> None:
+    cohort_id = cohort(connection)
+    for requests in [*USUAL, 900]:
+        with enrichment_run(database_url, cohort_id, "films", "1a2b3c4d-0000-4000-8000-000000000000") as run:
+            for _ in range(requests):
+                count_request()
+    check_volume(connection, run, 3.0)
+    [alert] = open_alerts(connection)
+    assert alert.message.startswith(f"enrichment {run.run_id} of films in run 1a2b3c4d: 900 requests")
 
 
 def test_a_rise_of_changes_alerts_too(database_url: str, connection: psycopg.Connection) -> None:
