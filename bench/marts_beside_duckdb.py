@@ -470,6 +470,7 @@ def _duckdb(
     with tempfile.TemporaryDirectory(dir=files) as folder:
         connection = duckdb.connect(str(Path(folder) / f"{DUCKDB}.duckdb"))
         connection.execute("set timezone = 'UTC'")
+        connection.execute("set enable_progress_bar = false")  # on standard output, among the JSON
         for schema in ("raw", "ops", "staging", "intermediate", "almanac"):
             connection.execute(f"create schema {DUCKDB}.{schema}")
         for name, columns in raw.items():
