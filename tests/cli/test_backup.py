@@ -8,7 +8,7 @@ import shutil
 import sys
 import tempfile
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from decimal import Decimal
 from pathlib import Path
 
@@ -286,36 +286,44 @@ def test_a_full_disk_costs_no_older_backup(
     assert read_manifest(first)
 
 
+@pytest.fixture
+def in_place_of_pg_dump(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
+    """Put a Python program, which calls itself pg_dump, before the one that is installed."""
+
+    def put(program: str) -> None:
+        path = tmp_path / "bin" / "pg_dump"
+        path.parent.mkdir()
+        path.write_text(
+            f"#!{sys.executable}\nimport sys\n"
+            "if '--version' in sys.argv: sys.exit(print('pg_dump (PostgreSQL) 99.1'))\n" + program
+        )
+        path.chmod(0o755)
+        monkeypatch.setenv("PATH", f"{path.parent}{os.pathsep}{os.environ['PATH']}")
+
+    return put
+
+
 def test_the_password_is_in_no_command_line(
-    source: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    source: str, tmp_path: Path, in_place_of_pg_dump: Callable[[str], None]
 ) -> None:
     """A pg_dump that writes down how it was called and then gives up."""
-    spy = tmp_path / "bin" / "pg_dump"
-    spy.parent.mkdir()
-    spy.write_text(
-        f'#!/bin/sh\n[ "$1" = --version ] && echo "pg_dump (PostgreSQL) 99.1" && exit\n'
-        f'echo "$@" > {tmp_path}/arguments\necho "pg_dump: error: no" >&2\nexit 1\n'
-    )
-    spy.chmod(0o755)
-    monkeypatch.setenv("PATH", f"{spy.parent}{os.pathsep}{os.environ['PATH']}")
+    called = tmp_path / "arguments"
+    in_place_of_pg_dump(f"open({str(called)!r}, 'w').write(repr(sys.argv)); sys.exit('pg_dump: error: no')")
     with pytest.raises(WarehouseError, match="pg_dump said: no"):
         write_backup(settings_of(source, tmp_path))
     password = psycopg.conninfo.conninfo_to_dict(source)["password"]
-    assert str(password) not in (tmp_path / "arguments").read_text()
+    assert "--no-password" in called.read_text()
+    assert str(password) not in called.read_text()
     assert list(tmp_path.glob("*.zip")) == []
 
 
 def test_a_backup_whose_database_goes_away_may_be_tried_again(
-    source: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    source: str, tmp_path: Path, in_place_of_pg_dump: Callable[[str], None]
 ) -> None:
     """A pg_dump that meets the end of all sessions, as when the server is killed."""
-    dump = tmp_path / "bin" / "pg_dump"
-    dump.parent.mkdir()
-    dump.write_text(
-        f"""#!{sys.executable}
-import sys, psycopg
-if "--version" in sys.argv:
-    sys.exit(print("pg_dump (PostgreSQL) 99.1"))
+    in_place_of_pg_dump(
+        """
+import psycopg
 with psycopg.connect("") as connection:
     connection.execute(
         "select pg_terminate_backend(pid) from pg_stat_activity"
@@ -324,8 +332,6 @@ with psycopg.connect("") as connection:
 sys.exit("pg_dump: error: server closed the connection unexpectedly")
 """
     )
-    dump.chmod(0o755)
-    monkeypatch.setenv("PATH", f"{dump.parent}{os.pathsep}{os.environ['PATH']}")
     with pytest.raises(DatabaseAwayError):
         write_backup(settings_of(source, tmp_path))
     assert list(tmp_path.glob("*.zip")) == []
