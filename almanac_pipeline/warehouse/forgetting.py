@@ -398,6 +398,9 @@ def _withdraw(
         select table_schema, table_name, column_name
         from information_schema.columns join information_schema.tables using (table_schema, table_name)
         where table_type = 'BASE TABLE'
+          -- A partition's rows go with those of the table that it is part of.
+          and not (select relispartition from pg_class
+                   where oid = format('%I.%I', table_schema, table_name)::regclass)
           and ((table_schema, column_name) in (('intermediate', 'cohort_id'), ('almanac', 'cohort'))
                or table_schema = 'ops' and table_name in ('rank_stretches', 'quality_measurements')
                    and column_name = 'cohort_id')

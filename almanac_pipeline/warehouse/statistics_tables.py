@@ -83,6 +83,8 @@ class CohortOpinions:
 def read_opinions(connection: psycopg.Connection, cohort: str) -> CohortOpinions:
     """The opinions of `cohort` (its slug) as dbt's first stage has snapshot them, and the crowd's.
 
+    To be called within a transaction: what its first statements have read no build empties until its end.
+
     Raises:
         NotFoundError: there is no such cohort.
     """

@@ -62,17 +62,80 @@
 {%- endmacro %}
 {% macro default__refresh_statistics(relation, columns) -%}
     do $$
+    declare
+        grown regclass;
     begin
-        if (
-            select pg_relation_size(oid) > 1.2 * relpages * current_setting('block_size')::integer
-            from pg_class where oid = '{{ relation }}'::regclass
-        ) then
-            set local default_statistics_target = 20;
-            analyze {{ relation }} ({{ columns | join(', ') }});
-        end if;
+        set local default_statistics_target = 20;
+        for grown in
+            select oid from pg_class
+            where
+                relkind = 'r'
+                and (
+                    oid = '{{ relation }}'::regclass
+                    or oid in (select inhrelid from pg_inherits where inhparent = '{{ relation }}'::regclass)
+                )
+                and pg_relation_size(oid) > 1.2 * relpages * current_setting('block_size')::integer
+        loop
+            execute format('analyze %s ({{ columns | join(', ') }})', grown);
+        end loop;
     end
     $$
 {%- endmacro %}
 {% macro spark__refresh_statistics(relation, columns) -%}
     analyze table {{ relation }} compute statistics for columns {{ columns | join(', ') }}
 {%- endmacro %}
+
+{# An empty table like a query's result, which keeps the rows of each cohort in a table of their own. #}
+{% macro create_table_per_cohort(relation, sql) -%}
+    {{ return(adapter.dispatch('create_table_per_cohort', 'cohort_almanac')(relation, sql)) }}
+{%- endmacro %}
+{% macro default__create_table_per_cohort(relation, sql) -%}
+    create temporary table query_result on commit drop as select * from ({{ sql }}) as built limit 0;
+    create table {{ relation }} (like query_result) partition by list (cohort_id)
+{%- endmacro %}
+{% macro spark__create_table_per_cohort(relation, sql) -%}
+    create table {{ relation }} partitioned by (cohort_id) as select * from ({{ sql }}) as built limit 0
+{%- endmacro %}
+
+{# Empty the tables of the requested cohorts, and make those that are missing. Emptying leaves nothing behind to
+   be skipped and vacuumed, but an older view of the table would show nothing: while somebody reads it, its rows
+   are deleted instead. #}
+{% macro empty_tables_of_requested_cohorts(relation) -%}
+    {{ return(adapter.dispatch('empty_tables_of_requested_cohorts', 'cohort_almanac')(relation)) }}
+{%- endmacro %}
+{% macro default__empty_tables_of_requested_cohorts(relation) -%}
+    do $$
+    declare
+        cohort bigint;
+        cohort_table text;
+    begin
+        for cohort in select cohort_id from {{ ref('stg_ops__cohort_build_requests') }} loop
+            cohort_table := format('%I.%I', '{{ relation.schema }}', '{{ relation.identifier }}_' || cohort);
+            if to_regclass(cohort_table) is null then
+                execute format('create unlogged table %s (like {{ relation }})', cohort_table);
+                execute format(
+                    'alter table {{ relation }} attach partition %s for values in (%s)', cohort_table, cohort
+                );
+            else
+                begin
+                    execute format('lock table %s in access exclusive mode nowait', cohort_table);
+                    execute format('truncate %s', cohort_table);
+                exception when lock_not_available then
+                    execute format('delete from %s', cohort_table);
+                end;
+            end if;
+        end loop;
+    end
+    $$
+{%- endmacro %}
+{% macro spark__empty_tables_of_requested_cohorts(relation) -%}
+    delete from {{ relation }} where {{ is_requested() }}
+{%- endmacro %}
+
+{# Group by sorting in this model. The planner takes hashing of many groups for cheaper than it is once they do
+   not fit into memory: measured with 10 million rows, sorting took two thirds of the time. #}
+{% macro group_by_sorting() -%}
+    {{ return(adapter.dispatch('group_by_sorting', 'cohort_almanac')()) }}
+{%- endmacro %}
+{% macro default__group_by_sorting() -%} set local enable_hashagg = off {%- endmacro %}
+{% macro spark__group_by_sorting() -%} {%- endmacro %}

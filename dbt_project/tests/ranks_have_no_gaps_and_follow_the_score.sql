@@ -4,20 +4,13 @@
 -- Under each strategy places run 1 to E, and under the first they follow the score, then raters, then title;
 -- tiers never go back.
 -- Of what is to be published as film_rankings.
-with rankings as (
+with circles as (
     select
         cohorts.cohort,
-        scores.strategy,
-        scores.film_id,
-        scores.rank,
-        scores.score,
-        scores.raters,
-        scores.tier
+        circles.cohort_id,
+        circles.computation
     from {{ ref('int_publishable_cohorts') }} as cohorts
     inner join {{ ref('stg_circle__circles') }} as circles on cohorts.cohort_id = circles.cohort_id
-    inner join {{ ref('stg_circle__scores') }} as scores
-        on circles.cohort_id = scores.cohort_id and circles.computation = scores.computation
-    where scores.eligible
 ),
 
 titles as (
@@ -31,31 +24,39 @@ titles as (
 
 gaps as (
     select
-        cohort,
-        strategy
-    from rankings
-    group by cohort, strategy
-    having min(rank) <> 1 or max(rank) <> count(*) or 2 * sum(rank) <> count(*) * (count(*) + 1)
+        circles.cohort,
+        scores.strategy
+    from circles
+    inner join {{ ref('stg_circle__scores') }} as scores
+        on circles.cohort_id = scores.cohort_id and circles.computation = scores.computation
+    where scores.eligible
+    group by circles.cohort, scores.strategy
+    having
+        min(scores.rank) <> 1
+        or max(scores.rank) <> count(*)
+        or 2 * sum(scores.rank) <> count(*) * (count(*) + 1)
 ),
 
 places as (
     select
-        cohort,
-        rankings.strategy,
-        rankings.rank,
-        rankings.tier,
+        circles.cohort,
+        scores.strategy,
+        scores.rank,
+        scores.tier,
         row_number() over (
-            partition by cohort
+            partition by circles.cohort
             order by
-                round(cast(rankings.score as {{ exact_type() }}), 9) desc,
-                rankings.raters desc,
+                round(cast(scores.score as {{ exact_type() }}), 9) desc,
+                scores.raters desc,
                 {{ by_bytes('titles.title') }} asc,
-                rankings.rank asc
+                scores.rank asc
         ) as expected_rank,
-        lag(rankings.tier, 1, 1) over (partition by cohort order by rankings.rank) as tier_above
-    from rankings
-    left join titles using (cohort, film_id)
-    where rankings.strategy = 'almanac'
+        lag(scores.tier, 1, 1) over (partition by circles.cohort order by scores.rank) as tier_above
+    from circles
+    inner join {{ ref('stg_circle__scores') }} as scores
+        on circles.cohort_id = scores.cohort_id and circles.computation = scores.computation
+    left join titles on circles.cohort = titles.cohort and scores.film_id = titles.film_id
+    where scores.strategy = 'almanac' and scores.eligible
 )
 
 select

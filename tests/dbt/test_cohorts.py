@@ -396,8 +396,35 @@ def test_the_snapshot_and_its_audits_are_lost_together_in_a_crash(two: Warehouse
         " where relnamespace = 'intermediate'::regnamespace and relkind = 'r'"
         " and (relname like 'int%%' or relname = 'cohort_audits')"
     )
-    assert len(kinds) == 6
+    ratings = {f"int_cohort_ratings_{two.cohort_id(slug)}" for slug in ("left", "right")}
+    assert ratings < {row["relname"] for row in kinds}
+    assert len(kinds) == 5 + len(ratings)
     assert {row["kind"] for row in kinds} == {"u"}
+
+
+def test_a_snapshot_that_somebody_reads_is_not_emptied_under_them(two: Warehouse) -> None:
+    cohort_id = two.cohort_id("left")
+    tables = "select oid, relfilenode from pg_class where relname ~ 'int_cohort_ratings_' order by oid"
+
+    def rebuild() -> None:
+        dbt.build(two.url, select="tag:before_statistics", cohorts={cohort_id: "v"}, settings=two.settings)
+
+    before = two.rows(tables)
+    with psycopg.connect(two.url) as reader:
+        reader.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
+        count = "select count(*) from intermediate.int_cohort_ratings where cohort_id = %s"
+        assert reader.execute(count, [cohort_id]).fetchone() == (8,)
+        rebuild()
+        assert reader.execute(count, [cohort_id]).fetchone() == (8,)
+    assert two.rows(tables) == before
+    assert two.scalar(f"select count(*) from intermediate.int_cohort_ratings_{cohort_id}") == 8
+    # Nobody reads: its file is another one, the other cohort's is not.
+    rebuild()
+    assert [row["relfilenode"] for row in before] != [row["relfilenode"] for row in two.rows(tables)]
+    assert (
+        len({tuple(row.values()) for row in before} & {tuple(row.values()) for row in two.rows(tables)}) == 1
+    )
+    assert two.scalar(f"select count(*) from intermediate.int_cohort_ratings_{cohort_id}") == 8
 
 
 def test_the_last_publication_is_the_one_to_compare_with(two: Warehouse) -> None:

@@ -1,11 +1,13 @@
 {# The materialization of every table that a build changes in part: the rows of the cohorts that are built give
    way to new ones in one transaction, each written once (dbt's `incremental` writes them to a temporary table
    first). A cohort that became empty leaves no rows; nobody else's are touched. Delete and insert are all it
-   asks of an engine; on Spark the tables need a format with deletes, such as Delta or Iceberg. #}
+   asks of an engine; on Spark the tables need a format with deletes, such as Delta or Iceberg.
+   `table_per_cohort` is for a large snapshot: its rows come and go by the table, without an index. #}
 {% materialization cohort_rows, default -%}
     {%- set existing = load_cached_relation(this) -%}
     {%- set target_relation = this.incorporate(type='table') -%}
     {%- set has_contract = config.get('contract').enforced -%}
+    {%- set table_per_cohort = config.get('table_per_cohort', false) -%}
     {# By which models and readers find rows. #}
     {%- set keys = ['cohort_id', 'cohort', 'film_id', 'user_id', 'person_id'] -%}
 
@@ -34,14 +36,23 @@
         {%- endif -%}
     {%- endif -%}
 
-    {%- if existing is none -%}
+    {%- if existing is none and not table_per_cohort -%}
         {%- call statement('main') -%}
             {{ get_create_table_as_sql(False, target_relation, sql) }}
         {%- endcall -%}
         {%- do create_indexes(target_relation) -%}
     {%- else -%}
+        {%- if existing is none -%}
+            {%- call statement('create') -%}
+                {{ create_table_per_cohort(target_relation, sql) }}
+            {%- endcall -%}
+        {%- endif -%}
         {%- call statement('leave') -%}
-            delete from {{ target_relation }} where {{ replaced_rows() }}
+            {%- if table_per_cohort -%}
+                {{ empty_tables_of_requested_cohorts(target_relation) }}
+            {%- else -%}
+                delete from {{ target_relation }} where {{ replaced_rows() }}
+            {%- endif -%}
         {%- endcall -%}
         {%- call statement('main') -%}
             insert into {{ target_relation }} ({{ columns | join(', ') }})

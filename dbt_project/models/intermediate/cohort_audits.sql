@@ -155,7 +155,7 @@ opinion_counts as (
     select
         cohort_id,
         sum(ratings_count) as ratings_count,
-        sum(repeated_films_count) as repetitions
+        sum(repeated_rows_count) as repetitions
     from member_opinions
     group by cohort_id
 ),

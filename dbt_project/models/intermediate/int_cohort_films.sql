@@ -1,4 +1,4 @@
-{{ config(indexes=[{'columns': ['cohort_id', 'film_id']}]) }}
+{{ config(indexes=[{'columns': ['cohort_id', 'film_id']}], pre_hook="{{ group_by_sorting() }}") }}
 
 with ratings as (
     select * from {{ ref('int_cohort_ratings') }}
@@ -16,6 +16,11 @@ aggregated as (
         count(*) filter (where favorite and (half_stars is not null or liked or logged)) as favorite_watchers,
         min(case when half_stars is not null then rated_at end) as first_rated_at,
         max(case when half_stars is not null then rated_at end) as last_rated_at,
+        -- Sums of whole half-stars and of their powers: a double holds them exactly.
+        cast(count(half_stars) as {{ double_type() }}) as n,
+        cast(sum(half_stars) as {{ double_type() }}) as s1,
+        cast(sum(half_stars * half_stars) as {{ double_type() }}) as s2,
+        cast(sum(half_stars * half_stars * half_stars) as {{ double_type() }}) as s3,
         {% for stars in half_stars() -%}
             count(*) filter (where half_stars = {{ loop.index }}) as {{ count_column(stars) }}{{ ',' if not loop.last }}
         {% endfor %}
@@ -23,24 +28,13 @@ aggregated as (
     group by cohort_id, film_id
 ),
 
--- Sums of whole half-stars and of their powers: the moments below are exact, however many ratings there are.
-sums as (
-    select
-        *,
-        cast(raters as {{ exact_type() }}) as n,
-        cast({{ bucket_sum(1) }} as {{ exact_type() }}) as s1,
-        cast({{ bucket_sum(2) }} as {{ exact_type() }}) as s2,
-        cast({{ bucket_sum(3) }} as {{ exact_type() }}) as s3
-    from aggregated
-),
-
 moments as (
     select
         *,
         -- n^2 times the second and n^3 times the third central moment, in half-stars.
-        cast(n * s2 - s1 * s1 as {{ double_type() }}) as second_moment,
-        cast(n * n * s3 - 3 * n * s1 * s2 + 2 * s1 * s1 * s1 as {{ double_type() }}) as third_moment
-    from sums
+        n * s2 - s1 * s1 as second_moment,
+        n * n * s3 - 3 * n * s1 * s2 + 2 * s1 * s1 * s1 as third_moment
+    from aggregated
 ),
 
 final as (
@@ -49,14 +43,14 @@ final as (
         film_id,
         cast(watchers as integer) as watchers,
         cast(raters as integer) as raters,
-        cast(s1 as {{ double_type() }}) / nullif(2 * raters, 0) as average_rating,
-        case when raters > 0 then cast(s1 / 2 as numeric(10, 1)) end as rating_sum,
-        sqrt(second_moment / nullif(raters * (raters - 1), 0)) / 2 as rating_stddev,
+        s1 / (2 * n) as average_rating,
+        cast(s1 / 2 as numeric(10, 1)) as rating_sum,
+        sqrt(second_moment / nullif(n * (n - 1), 0)) / 2 as rating_stddev,
         case
             when raters >= 3 and second_moment > 0
                 then
                     third_moment / power(second_moment, 1.5)
-                    * sqrt(cast(raters * (raters - 1) as {{ double_type() }})) / (raters - 2)
+                    * sqrt(n * (n - 1)) / (n - 2)
         end as rating_skewness,
         case
             when raters > 0 then cast({{ bucket_median('raters') }} as {{ double_type() }}) / 2

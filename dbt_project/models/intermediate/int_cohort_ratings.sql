@@ -1,4 +1,4 @@
-{{ config(indexes=[{'columns': ['cohort_id']}]) }}
+{{ config(table_per_cohort=true) }}
 
 with members as (
     select * from {{ ref('int_cohort_members') }}

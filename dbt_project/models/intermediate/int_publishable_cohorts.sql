@@ -4,20 +4,31 @@ with requests as (
     select * from {{ ref('stg_ops__cohort_build_requests') }}
 ),
 
+cohorts as (
+    select * from {{ ref('stg_raw__cohorts') }}
+),
+
 audits as (
     select * from {{ ref('cohort_audits') }}
 ),
 
--- The input version guards against another run that has rebuilt the cohort in between.
+-- The input version guards against another run that has rebuilt the cohort in between. Audits are asked for,
+-- not joined and counted: of such a condition the planner knows how many cohorts it leaves.
 final as (
     select
-        audits.cohort_id,
-        audits.cohort
-    from audits
-    inner join requests
-        on audits.cohort_id = requests.cohort_id and audits.input_version = requests.input_version
-    group by audits.cohort_id, audits.cohort
-    having bool_and(audits.passed or not audits.blocking)
+        cohorts.cohort_id,
+        cohorts.cohort
+    from requests
+    inner join cohorts on requests.cohort_id = cohorts.cohort_id
+    where
+        exists (
+            select audits.cohort_id from audits
+            where audits.cohort_id = requests.cohort_id and audits.input_version = requests.input_version
+        )
+        and not exists (
+            select failures.cohort_id from audits as failures
+            where failures.cohort_id = requests.cohort_id and failures.blocking and not failures.passed
+        )
 )
 
 select * from final

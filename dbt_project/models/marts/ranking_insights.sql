@@ -62,17 +62,13 @@ thresholds as (
     from {{ ref('label_thresholds') }}
 ),
 
-joined as (
+-- What films are placed by, and nothing else: each place is found by sorting all rows.
+scored as (
     select
-        film_stats.*,
-        circle_films.top_decile_probability,
-        circle_films.agreement_low,
-        circle_films.agreement_high,
-        circle_films.delta,
-        circle_films.delta_low,
-        circle_films.delta_high,
-        circle_films.delta_q,
-        circle_films.wasserstein,
+        film_stats.cohort,
+        film_stats.film_id,
+        film_stats.average_rating,
+        film_stats.watchers,
         rankings.estimate,
         rankings.estimate_sd,
         -- Nine decimals: scores that the ranking treats as tied are tied here.
@@ -81,21 +77,18 @@ joined as (
         case
             when film_stats.global_source = 'members' then film_stats.global_ratings - film_stats.raters
             else film_stats.global_ratings
-        end as popularity,
-        -- The two ends of the scale: up to two stars, and four or more.
-        film_stats.count_0_5 + film_stats.count_1_0 + film_stats.count_1_5 + film_stats.count_2_0 as low_end,
-        film_stats.count_4_0 + film_stats.count_4_5 + film_stats.count_5_0 as high_end
+        end as popularity
     from film_stats
     left join rankings on film_stats.cohort = rankings.cohort and film_stats.film_id = rankings.film_id
-    left join circle_films
-        on film_stats.cohort = circle_films.cohort and film_stats.film_id = circle_films.film_id
 ),
 
--- Without names and labels, because each place is found by sorting all rows.
 measures as (
     select
         cohort,
         film_id,
+        score,
+        estimate,
+        estimate_sd,
         {{ mid_rank_percentile('score') }} as score_percentile,
         {{ z_score('score') }} as score_z,
         {{ mid_rank_percentile('average_rating') }} as average_percentile,
@@ -104,12 +97,26 @@ measures as (
         {{ z_score('watchers') }} as watcher_z,
         {{ mid_rank_percentile('popularity') }} as popularity_percentile,
         {{ z_score('popularity') }} as popularity_z
-    from joined
+    from scored
 ),
 
 measured as (
     select
-        joined.*,
+        film_stats.*,
+        -- The two ends of the scale: up to two stars, and four or more.
+        film_stats.count_0_5 + film_stats.count_1_0 + film_stats.count_1_5 + film_stats.count_2_0 as low_end,
+        film_stats.count_4_0 + film_stats.count_4_5 + film_stats.count_5_0 as high_end,
+        circle_films.top_decile_probability,
+        circle_films.agreement_low,
+        circle_films.agreement_high,
+        circle_films.delta,
+        circle_films.delta_low,
+        circle_films.delta_high,
+        circle_films.delta_q,
+        circle_films.wasserstein,
+        measures.score,
+        measures.estimate,
+        measures.estimate_sd,
         measures.score_percentile,
         measures.score_z,
         measures.average_percentile,
@@ -118,8 +125,10 @@ measured as (
         measures.watcher_z,
         measures.popularity_percentile,
         measures.popularity_z
-    from joined
-    inner join measures on joined.cohort = measures.cohort and joined.film_id = measures.film_id
+    from film_stats
+    inner join measures on film_stats.cohort = measures.cohort and film_stats.film_id = measures.film_id
+    left join circle_films
+        on film_stats.cohort = circle_films.cohort and film_stats.film_id = circle_films.film_id
 ),
 
 final as (

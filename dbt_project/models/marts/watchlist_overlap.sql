@@ -11,12 +11,9 @@ watchlist_entries as (
     where removed_at is null
 ),
 
--- The cohorts' own first: otherwise everybody's are read.
 opinions as (
-    select ratings.*
-    from cohorts
-    inner join {{ ref('int_cohort_ratings') }} as ratings on cohorts.cohort_id = ratings.cohort_id
-    where ratings.half_stars is not null or ratings.liked or ratings.logged
+    select * from {{ ref('int_cohort_ratings') }}
+    where {{ is_requested() }} and (half_stars is not null or liked or logged)
 ),
 
 wishes as (
