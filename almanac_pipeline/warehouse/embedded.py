@@ -22,7 +22,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -43,7 +43,6 @@ SERVER_SETTINGS = {
     "listen_addresses": "127.0.0.1",
     "unix_socket_directories": "",
     "max_connections": "100",
-    "shared_buffers": "256MB",
     "work_mem": "32MB",
     "maintenance_work_mem": "256MB",
     "max_wal_size": "2GB",
@@ -56,6 +55,12 @@ SERVER_SETTINGS = {
     "timezone": "UTC",
     "log_timezone": "UTC",
 }
+
+# PostgreSQL's own cache, by the machine's memory: rebuilding one of twenty large cohorts took a tenth less
+# time with 1 GB than with 256 MB. Pages are taken as they are first used.
+SMALLEST_CACHE_BYTES, LARGEST_CACHE_BYTES = 128 * 2**20, 2**30
+CACHE_SHARE = 1 / 16
+MEMORY_LIMIT = Path("/sys/fs/cgroup/memory.max")  # of the container that we may be in
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,7 +202,8 @@ class EmbeddedServer:
         for attempt in range(RESTART_ATTEMPTS):
             if not _port_is_free(address.port):
                 address = ServerAddress(port=_free_port(), password=address.password)
-            options = " ".join(f"-c {k}={v!r}" for k, v in SERVER_SETTINGS.items())
+            settings = SERVER_SETTINGS | {"shared_buffers": f"{_cache_bytes() // 2**20}MB"}
+            options = " ".join(f"-c {k}={v!r}" for k, v in settings.items())
             try:
                 self._run(
                     "pg_ctl", "start", "-D", str(self.data), "-l", str(self.log_file), "-w",
@@ -323,6 +329,14 @@ def _command_line(pid: int) -> str:
             return ""
     listed = subprocess.run(["ps", "-ww", "-o", "args=", "-p", str(pid)], capture_output=True, text=True)
     return listed.stdout
+
+
+def _cache_bytes() -> int:
+    """How much memory of the machine, or of the container, the server takes for its cache."""
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    with suppress(OSError, ValueError):  # no container, or one without a limit ("max")
+        memory = min(memory, int(MEMORY_LIMIT.read_text()))
+    return max(SMALLEST_CACHE_BYTES, min(LARGEST_CACHE_BYTES, int(memory * CACHE_SHARE)))
 
 
 def _free_port() -> int:
