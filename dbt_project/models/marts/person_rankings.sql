@@ -103,7 +103,8 @@ weighed as (
         sum(1 / (levels.film_variance - levels.person_variance + credited.noise)) as information,
         sum(credited.voice / (levels.film_variance - levels.person_variance + credited.noise)) as pull
     from credited
-    inner join levels on credited.cohort_id = levels.cohort_id and credited.role = levels.role
+    -- Whoever has films enough has a level. Of an inner join the planner would expect one row, and sort them all.
+    left join levels on credited.cohort_id = levels.cohort_id and credited.role = levels.role
     group by credited.cohort_id, credited.role, credited.person_id
     having count(*) >= {{ var('person_min_films') }}
 ),

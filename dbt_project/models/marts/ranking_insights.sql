@@ -126,7 +126,8 @@ measured as (
         measures.popularity_percentile,
         measures.popularity_z
     from film_stats
-    inner join measures on film_stats.cohort = measures.cohort and film_stats.film_id = measures.film_id
+    -- Each has its measures. Of an inner join the planner would expect few rows, and look each up in the next.
+    left join measures on film_stats.cohort = measures.cohort and film_stats.film_id = measures.film_id
     left join circle_films
         on film_stats.cohort = circle_films.cohort and film_stats.film_id = circle_films.film_id
 ),
