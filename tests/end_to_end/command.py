@@ -8,6 +8,7 @@ imported them is forked for each command: only the modules are shared, never set
 from __future__ import annotations
 
 import atexit
+import gc
 import multiprocessing
 import os
 import subprocess
@@ -65,6 +66,7 @@ class Command:
 
 def _run(arguments: list[str], environment: dict[str, str], folder: Path) -> None:
     """What the forked process does."""
+    gc.set_threshold(200_000, 50, 100)  # as in tests/conftest.py
     os.environ.clear()
     os.environ.update(environment)
     for descriptor, name in enumerate(OUTPUTS, start=1):
