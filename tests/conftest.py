@@ -127,9 +127,11 @@ def server_url() -> Iterator[str]:
 
 
 def _folder_for_servers() -> Path | None:
-    """Memory, if every worker's server finds room there; None: where temporary files go."""
+    """Memory, if every worker's server finds room there and may run; None: where temporary files go."""
     needed = MEMORY_NEEDED_BYTES * int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
-    return MEMORY if MEMORY.is_dir() and shutil.disk_usage(MEMORY).free > needed else None
+    if not MEMORY.is_dir() or shutil.disk_usage(MEMORY).free <= needed:
+        return None
+    return None if os.statvfs(MEMORY).f_flag & os.ST_NOEXEC else MEMORY
 
 
 @pytest.fixture(scope="session")

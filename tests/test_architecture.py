@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -61,6 +62,19 @@ def offences(room: str) -> list[str]:
 def test_a_room_imports_only_what_it_may(room: str) -> None:
     assert (PACKAGE / room).is_dir()
     assert offences(room) == []
+
+
+def test_nothing_is_imported_whose_types_mypy_does_not_read() -> None:
+    settings = tomllib.loads((PACKAGE.parent / "pyproject.toml").read_text())["tool"]["mypy"]
+    unread = {
+        module.removesuffix(".*")
+        for override in settings["overrides"]
+        if override.get("follow_imports") == "skip"
+        for module in override["module"]
+    }
+    imported = {name.split(".")[0] for file in PACKAGE.rglob("*.py") for name in imported_names(file)}
+    assert unread
+    assert not unread & imported
 
 
 def test_flows_hand_connections_on_but_hold_no_sql() -> None:
