@@ -176,8 +176,7 @@ def new_database(server_url: str, template: str = "template0") -> Iterator[str]:
     name = f"test_{uuid.uuid4().hex[:12]}"
     with psycopg.connect(server_url, autocommit=True) as connection:
         connection.execute(f"create database {name} template {template} strategy file_copy")
-    yield sqlalchemy.make_url(server_url).set(database=name).render_as_string(hide_password=False)
-    with psycopg.connect(server_url, autocommit=True) as connection:
+        yield sqlalchemy.make_url(server_url).set(database=name).render_as_string(hide_password=False)
         connection.execute(f"drop database if exists {name} with (force)")
 
 

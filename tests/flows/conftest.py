@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -13,6 +13,7 @@ from psycopg.rows import dict_row
 
 from almanac_pipeline.settings import Settings
 from almanac_pipeline.warehouse.cohorts import create_cohort
+from tests.conftest import database_name, new_database
 from tests.flows.world import World, film
 
 Query = Callable[..., list[dict[str, Any]]]
@@ -35,8 +36,7 @@ def query(database_url: str) -> Query:
     return run
 
 
-@pytest.fixture
-def world() -> World:
+def two_people() -> World:
     """ada rated films 1 to 8 and likes 1 and (unrated) 20; bea rated 5 to 9."""
     world = World()
     for number in range(1, 9):
@@ -50,15 +50,38 @@ def world() -> World:
 
 
 @pytest.fixture
-def cohort(database_url: str, world: World) -> str:
-    """A cohort of ada and bea, who are its members already."""
+def world() -> World:
+    """The site of `two_people`, for this test to change."""
+    return two_people()
+
+
+@pytest.fixture(scope="session")
+def circle_template(server_url: str, template_database: str) -> Iterator[str]:
+    """The name of a database with a cohort of ada and bea, who are its members already."""
     from almanac_pipeline.flows.members import sync_members
 
-    with psycopg.connect(database_url) as connection:
-        create_cohort(connection, "circle", "The circle", {"kind": "usernames", "usernames": ["Ada", "bea"]})
-    # Nobody's profile is read here, so that tests see who is read when.
-    closed = replace(world, permitted=set())
-    sync_members(database_url, Settings(_env_file=None), closed, "circle")  # type: ignore[call-arg]
+    with new_database(server_url, template_database) as url:
+        with psycopg.connect(url) as connection:
+            names = {"kind": "usernames", "usernames": ["Ada", "bea"]}
+            create_cohort(connection, "circle", "The circle", names)
+        # Nobody's profile is read here, so that tests see who is read when.
+        closed = replace(two_people(), permitted=set())
+        sync_members(url, Settings(_env_file=None), closed, "circle")  # type: ignore[call-arg]
+        yield database_name(url)
+
+
+@pytest.fixture
+def database_url(request: pytest.FixtureRequest, server_url: str) -> Iterator[str]:
+    """The URL of a database that only this test uses: empty, or with the cohort if the test asks for it."""
+    has_cohort = "cohort" in request.fixturenames
+    template = request.getfixturevalue("circle_template" if has_cohort else "template_database")
+    with new_database(server_url, template) as url:
+        yield url
+
+
+@pytest.fixture
+def cohort(database_url: str) -> str:
+    """The cohort of ada and bea."""
     return "circle"
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -32,7 +32,8 @@ from almanac_pipeline.tmdb.titles import TmdbCountry, TmdbTitle
 from almanac_pipeline.warehouse import matches
 from almanac_pipeline.warehouse.enrichment import DueFilm, FilmFields, combine, learn_tmdb_ids
 from almanac_pipeline.warehouse.histograms import TOLERANCE_SHARE
-from tests.flows.conftest import Query
+from tests.conftest import database_name, new_database
+from tests.flows.conftest import Query, two_people
 from tests.flows.world import World, film, film_page, histogram
 
 
@@ -117,17 +118,39 @@ def tmdb() -> Tmdb:
 
 
 @pytest.fixture
-def rated(database_url: str, settings: Settings, world: World, cohort: str) -> str:
-    """A cohort with nine rated films, each of which has a page and a histogram."""
+def world() -> World:
+    """Each of the nine rated films has a page and a histogram."""
+    world = two_people()
     for number in range(1, 10):
         page = film_page(film(number))
         world.film_pages[page.slug] = page
         assert page.histogram_url is not None
         world.histograms[page.histogram_url] = histogram(*range(10))
     world.person("ada").favorites = []
-    sync_ratings(database_url, settings, world, cohort)
-    world.calls.clear()
-    return cohort
+    return world
+
+
+@pytest.fixture(scope="module")
+def rated_template(server_url: str, circle_template: str) -> Iterator[str]:
+    """The name of a database whose cohort has its ratings."""
+    settings = Settings(_env_file=None, fresh_minutes=0, likes_max_age_hours=0)  # type: ignore[call-arg]
+    world = two_people()
+    world.person("ada").favorites = []
+    with new_database(server_url, circle_template) as url:
+        sync_ratings(url, settings, world, "circle")
+        yield database_name(url)
+
+
+@pytest.fixture
+def database_url(server_url: str, rated_template: str) -> Iterator[str]:
+    with new_database(server_url, rated_template) as url:
+        yield url
+
+
+@pytest.fixture
+def rated(database_url: str) -> str:
+    """The cohort with nine rated films."""
+    return "circle"
 
 
 @pytest.fixture
