@@ -27,7 +27,9 @@ final as (
         )
         and not exists (
             select failures.cohort_id from audits as failures
-            where failures.cohort_id = requests.cohort_id and failures.blocking and not failures.passed
+            where
+                failures.cohort_id = requests.cohort_id and failures.input_version = requests.input_version
+                and failures.blocking and not failures.passed
         )
 )
 
