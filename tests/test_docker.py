@@ -235,33 +235,26 @@ def proxied(tmp_path: Path) -> Iterator[str]:
         check=True,
     ).stdout
     (tmp_path / "ui_users").write_text(f"ann {hashed}")
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        address = f"http://127.0.0.1:{probe.getsockname()[1]}"
     with http.server.HTTPServer(("127.0.0.1", 0), _Behind) as behind:
         threading.Thread(target=behind.serve_forever, daemon=True).start()
         environment = os.environ | {
+            "UI_ADDRESS": address,
             "UI_USERS": str(tmp_path / "ui_users"),
             "UI_UPSTREAM": f"127.0.0.1:{behind.server_port}",
-            "CADDY_ADMIN": f"unix/{tmp_path}/admin.sock",
+            "CADDY_ADMIN": "unix/admin.sock",  # in its folder: a socket's path has 107 bytes at most
             "XDG_DATA_HOME": str(tmp_path),
             "XDG_CONFIG_HOME": str(tmp_path),
         }
         command = [BIN / "caddy", "run", "--adapter", "caddyfile", "--config", DOCKER / "proxy/Caddyfile"]
-        # Another test may take the port before Caddy does, which then gives up.
-        for _ in range(3):
-            with socket.socket() as probe:
-                probe.bind(("127.0.0.1", 0))
-                address = f"http://127.0.0.1:{probe.getsockname()[1]}"
-            with subprocess.Popen(
-                command, env=environment | {"UI_ADDRESS": address}, stderr=subprocess.DEVNULL
-            ) as caddy:
-                deadline = time.monotonic() + 20
-                while ask(address) is None and caddy.poll() is None and time.monotonic() < deadline:
-                    time.sleep(0.05)
-                if caddy.poll() is None:
-                    yield address
-                    caddy.terminate()
-                    break
-        else:
-            pytest.fail("Caddy did not start")
+        with subprocess.Popen(command, cwd=tmp_path, env=environment, stderr=subprocess.DEVNULL) as caddy:
+            deadline = time.monotonic() + 20
+            while ask(address) is None and time.monotonic() < deadline:
+                time.sleep(0.05)
+            yield address
+            caddy.terminate()
         behind.shutdown()
 
 
