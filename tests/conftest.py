@@ -30,12 +30,10 @@ gc.set_threshold(200_000, 50, 100)
 # with these settings, copied as files, and in memory where there is much, each costs a fraction of the time.
 MEMORY, MEMORY_NEEDED_BYTES = Path("/dev/shm"), 2 << 30
 SERVER_SETTINGS = (
-    "max_wal_size = '256MB'",
     "fsync = off",
     "full_page_writes = off",
     "wal_level = minimal",
     "max_wal_senders = 0",
-    "shared_buffers = '64MB'",
     "file_copy_method = clone",
     # Of the password, which is random anyhow: computing the usual 4096 is most of what a connection costs.
     "scram_iterations = 1",

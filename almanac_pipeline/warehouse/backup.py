@@ -39,9 +39,6 @@ from almanac_pipeline.warehouse.migrate import is_known_revision, migrate
 SCHEMAS = ("raw", "ops", "staging", "intermediate", "almanac", "dagster")
 """What is saved. Computed tables as well: a restored almanac shows its rankings at once."""
 
-EMPTIED_BY_BUILDS = ("intermediate.int_cohort_ratings",)
-"""Tables of which a build empties a part unless somebody reads it."""
-
 FORMAT = 1
 DUMP, MANIFEST = "database.dump", "manifest.json"
 NAMES = "almanac-????????T??????.???Z.zip"
@@ -253,15 +250,15 @@ def _only_writer(folder: Path) -> Iterator[None]:
 def _write(url: str, folder: Path) -> tuple[Path, Manifest]:
     partial = folder / ".almanac-backup.partial"
     with connect_to(url) as connection, database_failures():
-        emptied = [name for name in EMPTIED_BY_BUILDS if _exists(connection, name)]
+        built = connection.execute(
+            "select where to_regclass('intermediate.int_cohort_ratings') is not null"
+        ).rowcount
         connection.rollback()
         connection.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
         connection.read_only = True
-        # Before the first look: in an older one, a table that is emptied has no rows.
-        for table in emptied:
-            connection.execute(
-                SQL("lock table {} in access share mode").format(Identifier(*table.split(".")))
-            )
+        # Builds empty what nobody reads. Before the first look: an older one would then show no rows.
+        if built:
+            connection.execute("lock table intermediate.int_cohort_ratings in access share mode")
         snapshot, moment, revision, rows = _snapshot(connection, describe(url))
         command = [
             client_program("pg_dump", connection.info.server_version),
@@ -299,10 +296,6 @@ def _write(url: str, folder: Path) -> tuple[Path, Manifest]:
         finally:
             partial.unlink(missing_ok=True)
     return path, manifest
-
-
-def _exists(connection: psycopg.Connection, table: str) -> bool:
-    return connection.execute("select where to_regclass(%s) is not null", [table]).rowcount == 1
 
 
 def _snapshot(connection: psycopg.Connection, address: str) -> tuple[str, datetime, str, dict[str, int]]:
