@@ -59,8 +59,10 @@ def test_a_tick_asks_for_one_run_by_a_key_that_stays_until_something_else_is_due
     third = tick(second.cursor)
     # Dagster takes no key twice.
     assert (third.run_requests, third.cursor) == ([asked], second.cursor)
-    assert re.search(r"\bada\b", exports.FILE_NAME)
-    assert not re.search(r"\bada\b", f"{second} {third}")
+    # The three letters may be part of a hash.
+    name = re.compile("(?<![0-9a-z])ada(?![0-9a-z])")
+    assert name.search(exports.FILE_NAME)
+    assert not name.search(f"{second} {third}")
 
     drop("bea.zip", b"PK2")
     [asked_next] = tick(third.cursor).run_requests
