@@ -153,26 +153,31 @@ select
 
 # Stretches of places that do not hold any more end, and new ones begin; who kept a place is left alone.
 MOVES = """
-with ranked as materialized (
+with ranked as (
     select strategy, film_id, rank, score, raters
     from intermediate.strategy_scores where cohort_id = %(cohort_id)s and rank is not null
 ),
-held as materialized (
+held as (
     select strategy, film_id, rank from ops.rank_stretches
     where cohort_id = %(cohort_id)s and until_at is null
 ),
+-- A full join is never a loop in a loop, however few rows the planner expects: that took two seconds.
+moved as materialized (
+    select strategy, film_id, ranked.rank, held.rank as previous_rank, ranked.score, ranked.raters
+    from ranked full join held using (strategy, film_id)
+    where ranked.rank is distinct from held.rank
+),
 ended as (
     update ops.rank_stretches as stretch set until_at = %(at)s
-    from held left join ranked using (strategy, film_id)
+    from moved
     where stretch.cohort_id = %(cohort_id)s and stretch.until_at is null
-        and stretch.strategy = held.strategy and stretch.film_id = held.film_id
-        and ranked.rank is distinct from held.rank
+        and stretch.strategy = moved.strategy and stretch.film_id = moved.film_id
+        and moved.previous_rank is not null
 )
 insert into ops.rank_stretches
     (cohort_id, strategy, film_id, publication_id, published_at, rank, previous_rank, score, raters)
-select %(cohort_id)s, strategy, film_id, %(publication_id)s, %(at)s, ranked.rank, held.rank, score, raters
-from ranked left join held using (strategy, film_id)
-where ranked.rank is distinct from held.rank
+select %(cohort_id)s, strategy, film_id, %(publication_id)s, %(at)s, rank, previous_rank, score, raters
+from moved where rank is not null
 """
 
 
