@@ -43,9 +43,9 @@ SERVER_SETTINGS = {
     "listen_addresses": "127.0.0.1",
     "unix_socket_directories": "",
     "max_connections": "100",
-    "work_mem": "32MB",
     "maintenance_work_mem": "256MB",
-    "max_wal_size": "2GB",
+    # Rebuilding twenty large cohorts logs more than one GB, and after a checkpoint pages are logged whole.
+    "max_wal_size": "4GB",
     "checkpoint_timeout": "15min",
     # A crash of the machine may lose the last half second of commits, never consistency, and
     # every loader repeats safely; in exchange Dagster's many small commits do not wait for the disk.
@@ -60,6 +60,10 @@ SERVER_SETTINGS = {
 # time with 1 GB than with 256 MB. Pages are taken as they are first used.
 SMALLEST_CACHE_BYTES, LARGEST_CACHE_BYTES = 128 * 2**20, 2**30
 CACHE_SHARE = 1 / 16
+# What one sort or hash table may hold before it goes to the disk, of which a build has a handful at a time:
+# ranking the people of twenty large cohorts took 11.3 instead of 14.6 s of the processor with 192 MB.
+SMALLEST_WORK_BYTES, LARGEST_WORK_BYTES = 32 * 2**20, 256 * 2**20
+WORK_SHARE = 1 / 128
 MEMORY_LIMIT = Path("/sys/fs/cgroup/memory.max")  # of the container that we may be in
 
 
@@ -202,7 +206,7 @@ class EmbeddedServer:
         for attempt in range(RESTART_ATTEMPTS):
             if not _port_is_free(address.port):
                 address = ServerAddress(port=_free_port(), password=address.password)
-            settings = SERVER_SETTINGS | {"shared_buffers": f"{_cache_bytes() // 2**20}MB"}
+            settings = SERVER_SETTINGS | _memory_settings(_memory_bytes())
             options = " ".join(f"-c {k}={v!r}" for k, v in settings.items())
             try:
                 self._run(
@@ -331,12 +335,19 @@ def _command_line(pid: int) -> str:
     return listed.stdout
 
 
-def _cache_bytes() -> int:
-    """How much memory of the machine, or of the container, the server takes for its cache."""
+def _memory_settings(memory: int) -> dict[str, str]:
+    """The server's settings that follow from how much memory there is, in bytes."""
+    cache = max(SMALLEST_CACHE_BYTES, min(LARGEST_CACHE_BYTES, int(memory * CACHE_SHARE)))
+    work = max(SMALLEST_WORK_BYTES, min(LARGEST_WORK_BYTES, int(memory * WORK_SHARE)))
+    return {"shared_buffers": f"{cache // 2**20}MB", "work_mem": f"{work // 2**20}MB"}
+
+
+def _memory_bytes() -> int:
+    """The memory of the machine, or of the container."""
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     with suppress(OSError, ValueError):  # no container, or one without a limit ("max")
         memory = min(memory, int(MEMORY_LIMIT.read_text()))
-    return max(SMALLEST_CACHE_BYTES, min(LARGEST_CACHE_BYTES, int(memory * CACHE_SHARE)))
+    return memory
 
 
 def _free_port() -> int:

@@ -2,9 +2,9 @@
 {% macro mid_rank_percentile(value) -%}
     case when {{ value }} is not null then
         (
-            rank() over (partition by cohort order by {{ value }}) - 1
-            + count(*) over (partition by cohort, {{ value }}) / cast(2 as {{ double_type() }})
-        ) * 100 / count({{ value }}) over (partition by cohort)
+            rank() over (partition by cohort_id order by {{ value }} nulls last) - 1
+            + count(*) over (partition by cohort_id order by {{ value }} nulls last)
+        ) / cast(2 as {{ double_type() }}) * 100 / count({{ value }}) over (partition by cohort_id)
     end
 {%- endmacro %}
 
@@ -12,9 +12,9 @@
    the deviation of equal numbers need not come out as exactly 0. #}
 {% macro z_score(value) -%}
     case
-        when min({{ value }}) over (partition by cohort) < max({{ value }}) over (partition by cohort) then
-            (cast({{ value }} as {{ double_type() }}) - avg(cast({{ value }} as {{ double_type() }})) over (partition by cohort))
-            / stddev_pop(cast({{ value }} as {{ double_type() }})) over (partition by cohort)
+        when min({{ value }}) over (partition by cohort_id) < max({{ value }}) over (partition by cohort_id) then
+            (cast({{ value }} as {{ double_type() }}) - avg(cast({{ value }} as {{ double_type() }})) over (partition by cohort_id))
+            / stddev_pop(cast({{ value }} as {{ double_type() }})) over (partition by cohort_id)
     end
 {%- endmacro %}
 

@@ -213,19 +213,19 @@ def test_the_password_is_in_no_text_but_the_url(server: EmbeddedServer) -> None:
     assert address.password not in repr(Settings(_env_file=None, database_url=address.url))  # type: ignore[call-arg,arg-type]
 
 
-def test_the_cache_is_a_sixteenth_of_the_memory_that_the_container_may_have(
+def test_cache_and_room_for_sorting_follow_the_memory_that_the_container_may_have(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     limit = tmp_path / "memory.max"
     monkeypatch.setattr(embedded, "MEMORY_LIMIT", limit)
-    monkeypatch.setattr(
-        embedded.os, "sysconf", {"SC_PAGE_SIZE": 4096, "SC_PHYS_PAGES": 2 * 2**20}.__getitem__
-    )
+    pages = {"SC_PAGE_SIZE": 4096, "SC_PHYS_PAGES": 16 * 2**20}
+    monkeypatch.setattr(embedded.os, "sysconf", pages.__getitem__)
     sizes = []
-    for words in ("max", str(4 * 2**30), str(2**29)):
+    for words in ("max", str(8 * 2**30), str(2**29)):
         limit.write_text(words)
-        sizes.append(embedded._cache_bytes() // 2**20)
-    assert sizes == [512, 256, 128]
+        settings = embedded._memory_settings(embedded._memory_bytes())
+        sizes.append((settings["shared_buffers"], settings["work_mem"]))
+    assert sizes == [("1024MB", "256MB"), ("512MB", "64MB"), ("128MB", "32MB")]
 
 
 def test_an_unreachable_server_is_named_without_its_password() -> None:

@@ -25,7 +25,8 @@ aggregated as (
             count(*) filter (where half_stars = {{ loop.index }}) as {{ count_column(stars) }}{{ ',' if not loop.last }}
         {% endfor %}
     from ratings
-    group by cohort_id, film_id
+    -- The film first: it tells rows apart soonest when they are sorted.
+    group by film_id, cohort_id
 ),
 
 moments as (

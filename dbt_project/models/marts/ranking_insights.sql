@@ -3,15 +3,19 @@ with cohorts as (
 ),
 
 film_stats as (
-    select * from {{ ref('cohort_film_stats') }}
+    select
+        cohorts.cohort_id,
+        stats.*
+    from {{ ref('cohort_film_stats') }} as stats
+    inner join cohorts on stats.cohort = cohorts.cohort
     -- A favourite that nobody rated, liked or logged has no standing among what was watched.
-    where watchers > 0 and {{ is_publishable() }}
+    where stats.watchers > 0
 ),
 
 -- By cohort_id, as its key has it: through film_rankings the planner expects one row, and joins row by row.
 rankings as (
     select
-        cohorts.cohort,
+        cohorts.cohort_id,
         scores.film_id,
         scores.score,
         scores.estimate,
@@ -23,6 +27,7 @@ rankings as (
     where scores.strategy = 'almanac'
 ),
 
+-- By the name: by its key the planner looks each film up.
 circle_films as (
     select
         cohorts.cohort,
@@ -65,7 +70,7 @@ thresholds as (
 -- What films are placed by, and nothing else: each place is found by sorting all rows.
 scored as (
     select
-        film_stats.cohort,
+        film_stats.cohort_id,
         film_stats.film_id,
         film_stats.average_rating,
         film_stats.watchers,
@@ -79,12 +84,12 @@ scored as (
             else film_stats.global_ratings
         end as popularity
     from film_stats
-    left join rankings on film_stats.cohort = rankings.cohort and film_stats.film_id = rankings.film_id
+    left join rankings on film_stats.cohort_id = rankings.cohort_id and film_stats.film_id = rankings.film_id
 ),
 
 measures as (
     select
-        cohort,
+        cohort_id,
         film_id,
         score,
         estimate,
@@ -127,7 +132,7 @@ measured as (
         measures.popularity_z
     from film_stats
     -- Each has its measures. Of an inner join the planner would expect few rows, and look each up in the next.
-    left join measures on film_stats.cohort = measures.cohort and film_stats.film_id = measures.film_id
+    left join measures on film_stats.cohort_id = measures.cohort_id and film_stats.film_id = measures.film_id
     left join circle_films
         on film_stats.cohort = circle_films.cohort and film_stats.film_id = circle_films.film_id
 ),
