@@ -212,7 +212,8 @@ def _read(
 ) -> NDArray[np.void]:
     """The rows of a query without nulls, in no order: as PostgreSQL sends them, but many in one value.
 
-    A message per row, as COPY has it, costs psycopg 20 microseconds each: ten seconds for half a million.
+    A message per row, as COPY has it, costs psycopg three microseconds each: half a million came in 1.5 s,
+    and come in 0.3.
 
     Args:
         columns: names, with what PostgreSQL calls the type in its function that sends it.
