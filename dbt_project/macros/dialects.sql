@@ -139,3 +139,11 @@
 {%- endmacro %}
 {% macro default__group_by_sorting() -%} set local enable_hashagg = off {%- endmacro %}
 {% macro spark__group_by_sorting() -%} {%- endmacro %}
+
+{# Look rows up by an index in this model where those of some members are wanted out of everybody's. By its own
+   reckoning for turning disks the planner reads the whole table: 2.5 s, not 0.3, for one large cohort of twenty. #}
+{% macro look_up_by_index() -%}
+    {{ return(adapter.dispatch('look_up_by_index', 'cohort_almanac')()) }}
+{%- endmacro %}
+{% macro default__look_up_by_index() -%} set local random_page_cost = 1.1 {%- endmacro %}
+{% macro spark__look_up_by_index() -%} {%- endmacro %}

@@ -1,4 +1,4 @@
-{{ config(table_per_cohort=true) }}
+{{ config(table_per_cohort=true, pre_hook="{{ look_up_by_index() }}") }}
 
 with members as (
     select * from {{ ref('int_cohort_members') }}
