@@ -23,8 +23,8 @@ from almanac_pipeline.errors import NotFoundError
 
 COPY_BLOCK_ROWS = 50_000
 READ_PARTS = 64
-# PostgreSQL's types as numpy reads them; a time is a number of microseconds.
-SENT_AS = {"int8": ">i8", "int4": ">i4", "float8": ">f8", "timestamptz_": ">i8"}
+# What PostgreSQL's functions that send a value make of it, as numpy reads that; of a time, microseconds.
+SENT_AS = {"int8send": ">i8", "int4send": ">i4", "float8send": ">f8", "timestamptz_send": ">i8"}
 POSTGRES_EPOCH = np.datetime64("2000-01-01", "us")
 LIKED, FAVORITE, LOGGED, RECORDED = 1, 2, 4, 8
 HISTOGRAM = tuple(f"count_{half // 2}_{half % 2 * 5}" for half in range(1, 11))
@@ -177,11 +177,11 @@ def _read_opinions(connection: psycopg.Connection, cohort_id: int) -> NDArray[np
         connection,
         query,
         {
-            "user_id": "int8",
-            "film_id": "int8",
-            "half_stars": "int4",
-            "flags": "int4",
-            "rated_at": "timestamptz_",
+            "user_id": "int8send",
+            "film_id": "int8send",
+            "half_stars": "int4send",
+            "flags": "int4send",
+            "rated_at": "timestamptz_send",
         },
     )
 
@@ -203,8 +203,8 @@ def _read_globals(connection: psycopg.Connection, cohort_id: int) -> NDArray[np.
             sql.SQL("coalesce({0}, 0) as {0}").format(sql.Identifier(name)) for name in HISTOGRAM
         ),
     )
-    columns = {"film_id": "int8", "global_average": "float8", "global_ratings": "float8"}
-    return _read(connection, query, columns | dict.fromkeys(HISTOGRAM, "int8"))
+    columns = {"film_id": "int8send", "global_average": "float8send", "global_ratings": "float8send"}
+    return _read(connection, query, columns | dict.fromkeys(HISTOGRAM, "int8send"))
 
 
 def _read(
@@ -216,11 +216,10 @@ def _read(
     and come in 0.3.
 
     Args:
-        columns: names, with what PostgreSQL calls the type in its function that sends it.
+        columns: names, with the function of PostgreSQL that sends a value of that type.
     """
     row = sql.SQL(" || ").join(
-        sql.SQL("{}({})").format(sql.Identifier(f"{kind}send"), sql.Identifier(name))
-        for name, kind in columns.items()
+        sql.SQL("{}({})").format(sql.Identifier(send), sql.Identifier(name)) for name, send in columns.items()
     )
     # In parts, because one value holds a gigabyte at most.
     statement = sql.SQL("select string_agg({}, '') from ({}) as rows group by mod({}, {})").format(
@@ -228,7 +227,7 @@ def _read(
     )
     with connection.cursor(binary=True) as cursor:
         data = b"".join(part for (part,) in cursor.execute(statement))
-    return np.frombuffer(data, dtype=[(name, SENT_AS[kind]) for name, kind in columns.items()])
+    return np.frombuffer(data, dtype=[(name, SENT_AS[send]) for name, send in columns.items()])
 
 
 def _positions(ordered: NDArray[np.int64], ids: NDArray[Any]) -> NDArray[np.int64]:
